@@ -1,0 +1,1 @@
+//! Kafka's wire protocol: bytes to types and back, pure.

@@ -1,0 +1,1 @@
+//! The broker: sockets, one file per Kafka API, jobs.

@@ -1,0 +1,1 @@
+//! Partition logs made durable by a shared journal.

@@ -1,0 +1,3 @@
+//! Chronik: a Kafka-compatible broker and its tools in one binary.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! What builds, checks and measures Chronik.
+
+fn main() {}

@@ -1,0 +1,115 @@
+//! The command line: one file a noun. Options that several commands share stand here.
+
+pub mod explain;
+pub mod shell;
+
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::fault::{Fault, exit};
+use crate::output::Format;
+use crate::style::Style;
+
+/// A Kafka-compatible broker and its tools in one binary.
+#[derive(Debug, Parser)]
+#[command(
+    name = "chronik",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 110,
+    after_help = "Start a broker:      chronik start\nSee a message pass:  chronik demo\n\nExit statuses: 0 ok, 1 failed, 2 usage or configuration, 3 cannot connect, 4 not authorised, 5 not found,\n6 exists, 7 timed out, 8 partly done, 70 internal bug, 78 data directory unusable."
+)]
+pub struct Cli {
+    /// What to print results as
+    #[arg(long, short = 'O', global = true, value_enum, default_value_t, help_heading = "Output")]
+    pub output: Format,
+    /// The command
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print what an error code means
+    Explain(explain::Explain),
+    /// Print shell completions
+    Completions(shell::Completions),
+    /// Write man pages into a folder
+    Man(shell::Man),
+}
+
+/// How to reach a cluster.
+#[derive(Debug, Clone, Args)]
+pub struct Connect {
+    /// Brokers to ask first, HOST:PORT with commas
+    #[arg(
+        long = "bootstrap-server",
+        short = 'b',
+        visible_alias = "brokers",
+        env = "CHRONIK_BOOTSTRAP_SERVER",
+        default_value = "127.0.0.1:9092",
+        value_name = "HOST:PORT",
+        help_heading = "Connection"
+    )]
+    pub bootstrap: String,
+    /// A client property, as in Kafka's client configuration
+    #[arg(short = 'X', value_name = "KEY=VALUE", help_heading = "Connection")]
+    pub properties: Vec<String>,
+    /// A file of client properties
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    pub command_config: Option<std::path::PathBuf>,
+    /// Seconds to wait for an answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, help_heading = "Connection")]
+    pub timeout: f64,
+}
+
+/// Parses the command line, runs the command and returns the exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let status = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            // A closed pipe is no reason to fail: `chronik --help | head -1`.
+            let _ = error.print();
+            return status;
+        }
+    };
+    match dispatch(cli) {
+        Ok(()) => exit::OK,
+        Err(fault) => report(&fault),
+    }
+}
+
+/// Prints a fault to stderr and returns its exit status.
+#[allow(clippy::print_stderr)]
+pub fn report(fault: &Fault) -> u8 {
+    eprintln!("{}", fault.render(&Style::stderr()));
+    fault.code.exit
+}
+
+fn dispatch(cli: Cli) -> Result<(), Fault> {
+    match cli.command {
+        Command::Explain(command) => command.run(cli.output),
+        Command::Completions(command) => command.run(&mut Cli::command()),
+        Command::Man(command) => command.run(&Cli::command()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_exit_2() {
+        assert_eq!(run(["chronik".into(), "no-such-command".into()]), 2);
+        assert_eq!(run(["chronik".into(), "explain".into(), "CHR-9999".into()]), 5);
+    }
+}

@@ -1,0 +1,7 @@
+//! The command line of Chronik, as a library so that its tests reach every part.
+
+pub mod cli;
+pub mod fault;
+pub mod output;
+pub mod style;
+pub mod verbs;

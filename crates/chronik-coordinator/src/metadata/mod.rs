@@ -1,0 +1,3 @@
+//! Metadata as a pure machine: topics, settings, broker sessions, producer ids.
+
+pub mod config;

@@ -1,3 +1,42 @@
-//! What builds, checks and measures Chronik.
+//! What builds, checks and measures Chronik: one subcommand a file.
 
-fn main() {}
+use std::process::ExitCode;
+
+mod check;
+mod codegen;
+mod root;
+mod schemas;
+mod tidy;
+
+/// A subcommand: its name, what it does in one line, and the function that does it.
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> anyhow::Result<()>,
+}
+
+/// Everything that `cargo xtask` can do; help and dispatch derive from this table.
+const COMMANDS: &[Command] = &[
+    Command { name: "check", about: "format, lints, tidy, generated code, tests", run: check::run },
+    Command { name: "tidy", about: "edges between crates, budgets, no machine's paths", run: tidy::run },
+    Command { name: "codegen", about: "schemas to Rust; --check fails on a difference", run: codegen::run },
+    Command { name: "schemas", about: "read the schemas out of Apache Kafka's jars", run: schemas::run },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(command) = args.first().and_then(|name| COMMANDS.iter().find(|c| c.name == name)) else {
+        eprintln!("usage: cargo xtask COMMAND\n");
+        for command in COMMANDS {
+            eprintln!("  {:<9} {}", command.name, command.about);
+        }
+        return ExitCode::from(2);
+    };
+    match (command.run)(&args[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask {}: {error:#}", command.name);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -4,7 +4,6 @@
 //! A valid batch comes back as it was sent. Only four things change bytes: `LogAppendTime`, a topic with a compression of its own, a
 //! `max_timestamp` that lies, and (later, under the partition's lock) the position, which the checksum does not cover.
 
-pub(crate) mod code;
 mod records;
 mod rewrite;
 
@@ -13,8 +12,8 @@ use std::fmt;
 
 use crate::batch::{self, BatchError, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, NO_TIMESTAMP, TimestampType};
 use crate::compression::{Codec, Compression};
+use crate::error::ErrorCode;
 use crate::record::RecordIter;
-use crate::validate::code::ErrorCode;
 
 /// The first Produce version that may carry zstd (KIP-110).
 const PRODUCE_VERSION_ZSTD: i16 = 7;

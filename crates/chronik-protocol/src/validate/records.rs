@@ -3,8 +3,8 @@
 use super::{AppendRules, InvalidRecords, Origin, has_timestamp, timestamp_of};
 use crate::batch::{BatchHeader, NO_TIMESTAMP, TimestampType};
 use crate::compression::{Codec, Inflate, InflateError};
+use crate::error::ErrorCode;
 use crate::record::{RecordError, RecordFacts, RecordIter, WalkError, walk};
-use crate::validate::code::ErrorCode;
 
 /// A batch may hold a million bad records; the answer lists this many of them.
 const RECORD_ERRORS_MAX: usize = 1000;

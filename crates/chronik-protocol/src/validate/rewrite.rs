@@ -6,7 +6,7 @@ use super::records::Facts;
 use super::{AppendRules, InvalidRecords, PreparedBatch, TopicCompression};
 use crate::batch::{BatchHeader, HEADER_SIZE, TimestampType, finish};
 use crate::compression::{Codec, Compression, compress, decompress};
-use crate::validate::code::ErrorCode;
+use crate::error::ErrorCode;
 
 /// Applies timestamp type, honest maximum timestamp and the topic's compression. Bytes are copied only when something changes.
 pub(super) fn apply<'a>(

@@ -1,1 +1,3 @@
 //! The broker: sockets, one file per Kafka API, jobs.
+
+pub mod config;

@@ -5,8 +5,13 @@ pub mod layers;
 pub mod setting;
 mod tables;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 pub use layers::{Description, Layers, Overrides, Source, Synonym};
 pub use setting::{Here, Importance, InvalidValue, Kind, Scope, Setting, Valid, Value};
+
+type ByName = LazyLock<BTreeMap<&'static str, &'static Setting>>;
 
 /// All topic settings, by name.
 pub fn topic_settings() -> impl Iterator<Item = &'static Setting> {
@@ -36,12 +41,14 @@ pub fn broker_subjects() -> impl Iterator<Item = (&'static str, &'static [Settin
 
 /// The topic setting of this name.
 pub fn topic_setting(name: &str) -> Option<&'static Setting> {
-    topic_settings().find(|setting| setting.name == name)
+    static BY_NAME: ByName = LazyLock::new(|| topic_settings().map(|setting| (setting.name, setting)).collect());
+    BY_NAME.get(name).copied()
 }
 
 /// The broker setting of this name.
 pub fn broker_setting(name: &str) -> Option<&'static Setting> {
-    broker_settings().find(|setting| setting.name == name)
+    static BY_NAME: ByName = LazyLock::new(|| broker_settings().map(|setting| (setting.name, setting)).collect());
+    BY_NAME.get(name).copied()
 }
 
 /// The broker setting that gives a topic setting its default.

@@ -30,7 +30,11 @@ impl ClientOptions {
     /// Defaults: client id `chronik`, 10 s to connect, 30 s for an answer.
     pub fn new(bootstrap: &str) -> Self {
         Self {
-            bootstrap: bootstrap.split(',').map(|address| address.trim().to_owned()).filter(|a| !a.is_empty()).collect(),
+            bootstrap: bootstrap
+                .split(',')
+                .map(|address| address.trim().to_owned())
+                .filter(|a| !a.is_empty())
+                .collect(),
             client_id: "chronik".to_owned(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
@@ -109,7 +113,11 @@ impl Cluster {
         };
         for broker in &body.brokers {
             let address = format_address(&broker.host, broker.port);
-            cluster.brokers.push(Broker { id: broker.node_id, address, rack: broker.rack.as_ref().map(ToString::to_string) });
+            cluster.brokers.push(Broker {
+                id: broker.node_id,
+                address,
+                rack: broker.rack.as_ref().map(ToString::to_string),
+            });
         }
         for topic in &body.topics {
             let Some(name) = topic.name.as_ref().map(ToString::to_string) else { continue };
@@ -195,6 +203,12 @@ impl Client {
         connection.call(request, self.options.request_timeout).await
     }
 
+    /// Sends a request that looks different from version to version: `make` gets the one that is spoken.
+    pub async fn call_with<R: Request>(&self, node: Node, make: impl FnOnce(i16) -> R) -> Result<Answer<R>, Error> {
+        let connection = self.connection(node).await?;
+        connection.call_with(i16::MAX, make, self.options.request_timeout).await
+    }
+
     /// Asks about these topics only (none: just the brokers), never creating one, and keeps the answer.
     pub async fn refresh(&self, topics: &[&str]) -> Result<Arc<Cluster>, Error> {
         self.ask(Some(topics), false).await
@@ -215,13 +229,12 @@ impl Client {
         if let Some(id) = self.lock().coordinators.get(group) {
             return Ok(*id);
         }
-        let request = FindCoordinatorRequest {
-            key: group.into(),
-            key_type: 0,
-            coordinator_keys: vec![group.into()],
-            ..Default::default()
+        // From version 4 on, several keys can be asked for.
+        let make = |version| match version {
+            ..=3 => FindCoordinatorRequest { key: group.to_owned().into(), ..Default::default() },
+            _ => FindCoordinatorRequest { coordinator_keys: vec![group.to_owned().into()], ..Default::default() },
         };
-        let answer = self.call(Node::Any, &request).await?;
+        let answer = self.call_with(Node::Any, make).await?;
         let body = answer.body()?;
         let what = || format!("coordinator of group {group}");
         let id = match body.coordinators.first() {
@@ -272,7 +285,8 @@ impl Client {
     }
 
     async fn address_of(&self, id: i32) -> Result<String, Error> {
-        let known = |cluster: &Cluster| cluster.brokers.iter().find(|broker| broker.id == id).map(|b| b.address.clone());
+        let known =
+            |cluster: &Cluster| cluster.brokers.iter().find(|broker| broker.id == id).map(|b| b.address.clone());
         if let Some(address) = known(&self.cluster()) {
             return Ok(address);
         }
@@ -286,7 +300,8 @@ impl Client {
     async fn any(&self) -> Result<Arc<Connection>, Error> {
         {
             let state = self.lock();
-            if let Some(open) = state.any.iter().chain(state.by_id.values()).find(|connection| !connection.is_closed()) {
+            if let Some(open) = state.any.iter().chain(state.by_id.values()).find(|connection| !connection.is_closed())
+            {
                 return Ok(open.clone());
             }
         }
@@ -307,7 +322,11 @@ impl Client {
 
     async fn ask(&self, topics: Option<&[&str]>, create: bool) -> Result<Arc<Cluster>, Error> {
         let connection = self.any().await?;
-        let version = connection.versions().highest(MetadataRequest::KEY, MetadataRequest::MIN_VERSION, MetadataRequest::MAX_VERSION)?;
+        let version = connection.versions().highest(
+            MetadataRequest::KEY,
+            MetadataRequest::MIN_VERSION,
+            MetadataRequest::MAX_VERSION,
+        )?;
         let request = MetadataRequest {
             // Version 0 has no null: there, an empty list means all topics.
             topics: match topics {

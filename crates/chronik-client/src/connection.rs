@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use chronik_protocol::generated::api::ApiKey;
 use chronik_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use chronik_protocol::wire::{Chunk, Decode, EncodedFrame, Message, Reader, Request};
-use chronik_protocol::{header, wire};
+use chronik_protocol::{frame, header, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -114,7 +114,9 @@ impl Connection {
             connection.versions = connection.ask_versions(limit).await.map_err(|e| failed(e.to_string()))?;
             Ok(connection)
         };
-        timeout(limit, connect).await.unwrap_or_else(|_| Err(failed(format!("no answer within {} ms", limit.as_millis()))))
+        timeout(limit, connect)
+            .await
+            .unwrap_or_else(|_| Err(failed(format!("no answer within {} ms", limit.as_millis()))))
     }
 
     /// The broker's address as it was connected to.
@@ -138,8 +140,25 @@ impl Connection {
         self.call_version(request, version, limit).await
     }
 
+    /// Sends a request that looks different from version to version: `make` gets the highest version that both know, at
+    /// most `highest`.
+    pub async fn call_with<R: Request>(
+        &self,
+        highest: i16,
+        make: impl FnOnce(i16) -> R,
+        limit: Duration,
+    ) -> Result<Answer<R>, Error> {
+        let version = self.versions.highest(R::KEY, R::MIN_VERSION, R::MAX_VERSION.min(highest))?;
+        self.call_version(&make(version), version, limit).await
+    }
+
     /// Sends a request in this version and waits for its answer.
-    pub async fn call_version<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<Answer<R>, Error> {
+    pub async fn call_version<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        limit: Duration,
+    ) -> Result<Answer<R>, Error> {
         let pending = self.start(request, version, limit).await?;
         pending.wait(limit).await
     }
@@ -174,7 +193,7 @@ impl Connection {
 
     fn encode<R: Request>(&self, request: &R, version: i16) -> Result<(i32, EncodedFrame), Error> {
         let correlation = self.correlation.fetch_add(1, Ordering::Relaxed);
-        let frame = header::encode_request(version, correlation, Some(&self.client_id), request)
+        let frame = frame::encode_request(version, correlation, Some(&self.client_id), request)
             .map_err(|error| Error::Invalid(format!("{} v{version}: {error}", R::NAME)))?;
         Ok((correlation, frame))
     }
@@ -189,7 +208,8 @@ impl Connection {
         let mut version = ApiVersionsRequest::MAX_VERSION.min(4);
         loop {
             let answer: Answer<ApiVersionsRequest<'_>> = self.call_version(&request, version, limit).await?;
-            let oldest = Answer::<ApiVersionsRequest<'_>> { body: answer.body.clone(), version: 0, request: PhantomData };
+            let oldest =
+                Answer::<ApiVersionsRequest<'_>> { body: answer.body.clone(), version: 0, request: PhantomData };
             let body: ApiVersionsResponse = match answer.body() {
                 Ok(body) => body,
                 Err(_) if version > 0 => oldest.body()?,
@@ -200,7 +220,9 @@ impl Connection {
                 continue;
             }
             Error::check(body.error_code, || format!("ApiVersions of {}", self.address), None)?;
-            return Ok(Versions(body.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect()));
+            return Ok(Versions(
+                body.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect(),
+            ));
         }
     }
 
@@ -224,7 +246,8 @@ impl<R: Request> Pending<R> {
         match timeout(limit, self.answer).await {
             Ok(Ok(result)) => {
                 let frame = result?;
-                let body = header::strip_response(R::KEY, self.version, &frame).map_err(|e| malformed::<R>(self.version, &e))?;
+                let (_, body) = header::parse_response(&frame, R::KEY, self.version)
+                    .map_err(|e| malformed::<R>(self.version, &e))?;
                 Ok(Answer { body: frame.slice_ref(body), version: self.version, request: PhantomData })
             }
             Ok(Err(_)) => Err(Error::Disconnected { address: self.address, cause: "the connection closed".to_owned() }),

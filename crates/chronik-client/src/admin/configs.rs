@@ -92,17 +92,29 @@ fn source(code: i8) -> &'static str {
 
 impl Admin {
     /// The settings of a resource with their sources.
-    pub async fn describe_configs(&self, resource: &ConfigResource, documentation: bool) -> Result<Vec<ConfigEntry>, Error> {
+    pub async fn describe_configs(
+        &self,
+        resource: &ConfigResource,
+        documentation: bool,
+    ) -> Result<Vec<ConfigEntry>, Error> {
         let (kind, name) = resource.parts();
         let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource { resource_type: kind, resource_name: name.into(), configuration_keys: None }],
+            resources: vec![DescribeConfigsResource {
+                resource_type: kind,
+                resource_name: name.into(),
+                configuration_keys: None,
+            }],
             include_synonyms: true,
             include_documentation: documentation,
         };
         let answer = self.client.call(resource.node(), &request).await?;
         let body = answer.body()?;
         let result = body.results.first().ok_or_else(|| unanswered(name))?;
-        Error::check(result.error_code, || format!("describe the settings of {name}"), result.error_message.as_deref())?;
+        Error::check(
+            result.error_code,
+            || format!("describe the settings of {name}"),
+            result.error_message.as_deref(),
+        )?;
         Ok(result
             .configs
             .iter()

@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use chronik_protocol::error::ErrorCode;
 use chronik_protocol::generated::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use chronik_protocol::generated::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
-use chronik_protocol::generated::offset_fetch_request::OffsetFetchRequestGroup;
-use chronik_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+use chronik_protocol::generated::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
-use chronik_protocol::wire::{Message, Request};
+use chronik_protocol::messages::{
+    DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetFetchResponse,
+};
+use chronik_protocol::wire::Request;
 
 use super::{Admin, Outcome, unanswered};
 use crate::cluster::Node;
-use crate::consumer::assignment::Assignment;
+use crate::connection::Answer;
+use crate::consumer::assignment::{Assignment, Partitions};
 use crate::error::Error;
 
 /// OffsetFetch and OffsetCommit name topics up to this version, and identify them by id from the next one on. Here the
@@ -127,43 +131,26 @@ impl Admin {
 
     /// All committed offsets of a group.
     pub async fn group_offsets(&self, group: &str) -> Result<BTreeMap<(String, i32), GroupOffset>, Error> {
-        let request = OffsetFetchRequest {
-            group_id: group.into(),
-            topics: None,
-            groups: vec![OffsetFetchRequestGroup { group_id: group.into(), topics: None, ..Default::default() }],
-            require_stable: true,
-        };
-        let answer = self.call_coordinator(group, &request).await?;
-        let body = answer.body()?;
-        let what = || format!("offsets of group {group}");
-        Error::check(body.error_code, what, None)?;
+        let make = |version| offset_fetch(version, group, None);
+        let answer = self.call_coordinator(group, make).await?;
         let mut offsets = BTreeMap::new();
-        let mut add = |topic: &str, partition: i32, code: i16, offset: i64, leader_epoch: i32, metadata: Option<&str>| {
-            Error::check(code, || format!("offset of group {group} for {topic}/{partition}"), None)?;
-            if offset >= 0 {
-                let metadata = metadata.unwrap_or_default().to_owned();
-                offsets.insert((topic.to_owned(), partition), GroupOffset { offset, leader_epoch, metadata });
-            }
-            Ok::<(), Error>(())
-        };
-        for topic in &body.topics {
-            for p in &topic.partitions {
-                add(&topic.name, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata.as_deref())?;
-            }
-        }
-        for found in &body.groups {
-            Error::check(found.error_code, what, None)?;
-            for topic in &found.topics {
-                for p in &topic.partitions {
-                    add(&topic.name, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata.as_deref())?;
-                }
-            }
-        }
+        each_committed(&answer.body()?, group, |found| {
+            let offset = GroupOffset {
+                offset: found.offset,
+                leader_epoch: found.leader_epoch,
+                metadata: found.metadata.to_owned(),
+            };
+            offsets.insert((found.topic.to_owned(), found.partition), offset);
+        })?;
         Ok(offsets)
     }
 
     /// Commits offsets for a group that has no members. One outcome per partition, `topic/partition`.
-    pub async fn set_group_offsets(&self, group: &str, offsets: &BTreeMap<(String, i32), i64>) -> Result<Vec<Outcome>, Error> {
+    pub async fn set_group_offsets(
+        &self,
+        group: &str,
+        offsets: &BTreeMap<(String, i32), i64>,
+    ) -> Result<Vec<Outcome>, Error> {
         let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition<'_>>> = BTreeMap::new();
         for ((topic, partition), offset) in offsets {
             topics.entry(topic).or_default().push(OffsetCommitRequestPartition {
@@ -177,11 +164,15 @@ impl Admin {
             group_id: group.into(),
             topics: topics
                 .into_iter()
-                .map(|(name, partitions)| OffsetCommitRequestTopic { name: name.into(), partitions, ..Default::default() })
+                .map(|(name, partitions)| OffsetCommitRequestTopic {
+                    name: name.into(),
+                    partitions,
+                    ..Default::default()
+                })
                 .collect(),
             ..Default::default()
         };
-        let answer = self.call_coordinator(group, &request).await?;
+        let answer = self.call_coordinator(group, |_| request).await?;
         let body = answer.body()?;
         let mut outcomes = Vec::new();
         for topic in &body.topics {
@@ -222,25 +213,96 @@ impl Admin {
                 .map(|(name, partitions)| OffsetDeleteRequestTopic { name: name.into(), partitions })
                 .collect(),
         };
-        let answer = self.call_coordinator(group, &request).await?;
+        let answer = self.call_coordinator(group, |_| request).await?;
         let body = answer.body()?;
         Error::check(body.error_code, || format!("delete offsets of group {group}"), None)?;
         let mut outcomes = Vec::new();
         for topic in &body.topics {
             for partition in &topic.partitions {
                 let name = format!("{}/{}", topic.name, partition.partition_index);
-                let outcome = Error::check(partition.error_code, || format!("delete offset of {name} for group {group}"), None);
+                let outcome =
+                    Error::check(partition.error_code, || format!("delete offset of {name} for group {group}"), None);
                 outcomes.push((name, outcome));
             }
         }
         Ok(outcomes)
     }
 
-    async fn call_coordinator<R: Request>(&self, group: &str, request: &R) -> Result<crate::connection::Answer<R>, Error> {
+    async fn call_coordinator<R: Request>(&self, group: &str, make: impl FnOnce(i16) -> R) -> Result<Answer<R>, Error> {
         let node = Node::Id(self.client.coordinator(group).await?);
         let connection = self.client.connection(node).await?;
-        let highest = R::MAX_VERSION.min(LAST_VERSION_WITH_NAMES).max(R::MIN_VERSION);
-        let version = connection.versions().highest(R::KEY, R::MIN_VERSION, highest)?;
-        connection.call_version(request, version, self.client.options().request_timeout).await
+        connection.call_with(LAST_VERSION_WITH_NAMES, make, self.client.options().request_timeout).await
     }
+}
+
+/// A request for committed offsets of these partitions (all without any), as this version asks for them: version 8 made
+/// room for several groups, and version 7 for waiting out open transactions.
+pub(crate) fn offset_fetch(version: i16, group: &str, topics: Option<&Partitions>) -> OffsetFetchRequest<'static> {
+    let require_stable = version >= 7;
+    if version < 8 {
+        let topic = |(name, indexes): &(String, Vec<i32>)| OffsetFetchRequestTopic {
+            name: name.clone().into(),
+            partition_indexes: indexes.clone(),
+        };
+        let topics = topics.map(|topics| topics.iter().map(topic).collect());
+        return OffsetFetchRequest { group_id: group.to_owned().into(), topics, require_stable, ..Default::default() };
+    }
+    let topic = |(name, indexes): &(String, Vec<i32>)| OffsetFetchRequestTopics {
+        name: name.clone().into(),
+        partition_indexes: indexes.clone(),
+        ..Default::default()
+    };
+    let topics = topics.map(|topics| topics.iter().map(topic).collect());
+    let group = OffsetFetchRequestGroup { group_id: group.to_owned().into(), topics, ..Default::default() };
+    OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() }
+}
+
+/// A committed offset as both forms of the answer have it.
+pub(crate) struct Committed<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) metadata: &'a str,
+}
+
+/// Calls `each` for every partition of an answer that has a committed offset; the first error ends it.
+pub(crate) fn each_committed(
+    body: &OffsetFetchResponse<'_>,
+    group: &str,
+    mut each: impl FnMut(Committed<'_>),
+) -> Result<(), Error> {
+    let what = || format!("offsets of group {group}");
+    let mut add = |code: i16, found: Committed<'_>| {
+        Error::check(code, || format!("offset of group {group} for {}/{}", found.topic, found.partition), None)?;
+        if found.offset >= 0 {
+            each(found);
+        }
+        Ok::<(), Error>(())
+    };
+    Error::check(body.error_code, what, None)?;
+    for topic in &body.topics {
+        for p in &topic.partitions {
+            let (offset, leader_epoch) = (p.committed_offset, p.committed_leader_epoch);
+            let metadata = p.metadata.as_deref().unwrap_or_default();
+            add(
+                p.error_code,
+                Committed { topic: &topic.name, partition: p.partition_index, offset, leader_epoch, metadata },
+            )?;
+        }
+    }
+    for found in &body.groups {
+        Error::check(found.error_code, what, None)?;
+        for topic in &found.topics {
+            for p in &topic.partitions {
+                let (offset, leader_epoch) = (p.committed_offset, p.committed_leader_epoch);
+                let metadata = p.metadata.as_deref().unwrap_or_default();
+                add(
+                    p.error_code,
+                    Committed { topic: &topic.name, partition: p.partition_index, offset, leader_epoch, metadata },
+                )?;
+            }
+        }
+    }
+    Ok(())
 }

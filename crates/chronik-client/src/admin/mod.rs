@@ -4,7 +4,7 @@
 //! others. Requests go to the node that answers them: the controller, a partition's leader or a group's coordinator.
 
 mod configs;
-mod groups;
+pub(crate) mod groups;
 mod offsets;
 mod topics;
 

@@ -48,7 +48,9 @@ pub struct PartitionOffset {
 impl Client {
     /// Node id of a partition's leader, asking the brokers if it is not known.
     pub async fn leader(&self, topic: &str, partition: i32) -> Result<i32, Error> {
-        let known = |cluster: &crate::cluster::Cluster| cluster.partition(topic, partition).map(|p| p.leader).filter(|id| *id >= 0);
+        let known = |cluster: &crate::cluster::Cluster| {
+            cluster.partition(topic, partition).map(|p| p.leader).filter(|id| *id >= 0)
+        };
         if let Some(leader) = known(&self.cluster()) {
             return Ok(leader);
         }

@@ -4,7 +4,9 @@ use chronik_protocol::generated::create_partitions_request::CreatePartitionsTopi
 use chronik_protocol::generated::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use chronik_protocol::generated::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use chronik_protocol::generated::delete_topics_request::DeleteTopicState;
-use chronik_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest};
+use chronik_protocol::messages::{
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+};
 
 use super::{Admin, Outcome, unanswered};
 use crate::cluster::Node;
@@ -40,7 +42,10 @@ impl Admin {
             configs: topic
                 .configs
                 .iter()
-                .map(|(name, value)| CreatableTopicConfig { name: name.clone().into(), value: Some(value.clone().into()) })
+                .map(|(name, value)| CreatableTopicConfig {
+                    name: name.clone().into(),
+                    value: Some(value.clone().into()),
+                })
                 .collect(),
             ..Default::default()
         };
@@ -67,15 +72,17 @@ impl Admin {
 
     /// Deletes topics by name.
     pub async fn delete_topics(&self, names: &[String]) -> Result<Vec<Outcome>, Error> {
-        let request = DeleteTopicsRequest {
-            topics: names
-                .iter()
-                .map(|name| DeleteTopicState { name: Some(name.clone().into()), ..Default::default() })
-                .collect(),
-            topic_names: names.iter().map(|name| name.clone().into()).collect(),
-            timeout_ms: self.timeout_ms(),
+        let state = |name: &String| DeleteTopicState { name: Some(name.clone().into()), ..Default::default() };
+        let timeout_ms = self.timeout_ms();
+        let make = |version| match version {
+            ..=5 => DeleteTopicsRequest {
+                topic_names: names.iter().map(|name| name.clone().into()).collect(),
+                timeout_ms,
+                ..Default::default()
+            },
+            _ => DeleteTopicsRequest { topics: names.iter().map(state).collect(), timeout_ms, ..Default::default() },
         };
-        let answer = self.client.call(Node::Controller, &request).await?;
+        let answer = self.client.call_with(Node::Controller, make).await?;
         let body = answer.body()?;
         Ok(names
             .iter()

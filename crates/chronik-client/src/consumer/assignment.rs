@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use chronik_protocol::generated::consumer_protocol_assignment::{self, ConsumerProtocolAssignment};
 use chronik_protocol::generated::consumer_protocol_subscription::{self, ConsumerProtocolSubscription};
-use chronik_protocol::wire::{Decode, Encode, Message, Reader, Writer};
+use chronik_protocol::wire::{Decode, Encode, Message, Reader, encode_prefixed};
 
 use crate::error::Error;
 
@@ -37,10 +37,7 @@ fn body<T: Message>(bytes: &[u8]) -> Option<(&[u8], i16)> {
 }
 
 fn encode<T: Message + Encode>(version: i16, message: &T) -> Result<Bytes, Error> {
-    let mut writer = Writer::new();
-    writer.put_i16(version);
-    message.encode(&mut writer, version).map_err(|error| Error::Invalid(error.to_string()))?;
-    Ok(writer.finish().into_bytes())
+    encode_prefixed(version, message, version).map(Bytes::from).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 impl Subscription {
@@ -69,7 +66,11 @@ impl Subscription {
         let message = ConsumerProtocolSubscription::decode(&mut Reader::new(body), version).ok()?;
         Some(Subscription {
             topics: message.topics.iter().map(ToString::to_string).collect(),
-            owned: message.owned_partitions.iter().map(|owned| (owned.topic.to_string(), owned.partitions.clone())).collect(),
+            owned: message
+                .owned_partitions
+                .iter()
+                .map(|owned| (owned.topic.to_string(), owned.partitions.clone()))
+                .collect(),
             generation: message.generation_id,
         })
     }
@@ -100,7 +101,9 @@ impl Assignment {
         let (body, version) = body::<ConsumerProtocolAssignment<'_>>(bytes)?;
         let message = ConsumerProtocolAssignment::decode(&mut Reader::new(body), version).ok()?;
         let partitions = message.assigned_partitions;
-        Some(Assignment { partitions: partitions.iter().map(|given| (given.topic.to_string(), given.partitions.clone())).collect() })
+        Some(Assignment {
+            partitions: partitions.iter().map(|given| (given.topic.to_string(), given.partitions.clone())).collect(),
+        })
     }
 }
 

@@ -37,7 +37,11 @@ impl Assignor {
     }
 
     /// Shares the partitions of `counts` (topic → partitions) out to the members that subscribe to their topic.
-    pub fn assign(self, members: &BTreeMap<String, Subscription>, counts: &BTreeMap<String, i32>) -> BTreeMap<String, Partitions> {
+    pub fn assign(
+        self,
+        members: &BTreeMap<String, Subscription>,
+        counts: &BTreeMap<String, i32>,
+    ) -> BTreeMap<String, Partitions> {
         let dealt = match self {
             Assignor::Range => range(members, counts),
             Assignor::RoundRobin => round_robin(members, counts),
@@ -69,7 +73,10 @@ fn range(members: &BTreeMap<String, Subscription>, counts: &BTreeMap<String, i32
         for (index, member) in subscribers.iter().enumerate() {
             let (each, rest) = (count / subscribers.len() as i32, count % subscribers.len() as i32);
             let take = each + i32::from((index as i32) < rest);
-            dealt.entry((*member).clone()).or_default().extend((next..next + take).map(|partition| (topic.clone(), partition)));
+            dealt
+                .entry((*member).clone())
+                .or_default()
+                .extend((next..next + take).map(|partition| (topic.clone(), partition)));
             next += take;
         }
     }
@@ -147,7 +154,10 @@ fn without_moves(members: &BTreeMap<String, Subscription>, mut dealt: Dealt) -> 
     let held: BTreeMap<&str, BTreeSet<(String, i32)>> = members
         .iter()
         .map(|(member, subscription)| {
-            let owned = subscription.owned.iter().flat_map(|(topic, partitions)| partitions.iter().map(|p| (topic.clone(), *p)));
+            let owned = subscription
+                .owned
+                .iter()
+                .flat_map(|(topic, partitions)| partitions.iter().map(|p| (topic.clone(), *p)));
             (member.as_str(), owned.collect())
         })
         .collect();
@@ -180,14 +190,16 @@ mod tests {
 
     #[test]
     fn range_gives_the_first_members_one_more() {
-        let assigned = Assignor::Range.assign(&members(&[("a", &["t", "u"]), ("b", &["t", "u"])]), &counts(&[("t", 3), ("u", 3)]));
+        let assigned =
+            Assignor::Range.assign(&members(&[("a", &["t", "u"]), ("b", &["t", "u"])]), &counts(&[("t", 3), ("u", 3)]));
         assert_eq!(of(&assigned, "a"), ["t0", "t1", "u0", "u1"]);
         assert_eq!(of(&assigned, "b"), ["t2", "u2"]);
     }
 
     #[test]
     fn round_robin_deals_in_turn_and_respects_subscriptions() {
-        let assigned = Assignor::RoundRobin.assign(&members(&[("a", &["t", "u"]), ("b", &["t"])]), &counts(&[("t", 3), ("u", 2)]));
+        let assigned =
+            Assignor::RoundRobin.assign(&members(&[("a", &["t", "u"]), ("b", &["t"])]), &counts(&[("t", 3), ("u", 2)]));
         assert_eq!(of(&assigned, "a"), ["t0", "t2", "u0", "u1"]);
         assert_eq!(of(&assigned, "b"), ["t1"]);
     }

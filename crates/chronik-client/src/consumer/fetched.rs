@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_protocol::batch::{Batch, Batches};
+use chronik_protocol::batch::{Batch, Batches, TimestampType};
+use chronik_protocol::compression::{Codec, decompress};
 use chronik_protocol::record::{RecordIter, RecordRef};
 
 use crate::error::Error;
@@ -105,8 +106,8 @@ impl Fetched {
                 let offset = header.base_offset + i64::from(record.offset_delta);
                 if offset >= self.from {
                     let timestamp = match header.timestamp_type() {
-                        chronik_protocol::batch::TimestampType::LogAppendTime => header.max_timestamp,
-                        chronik_protocol::batch::TimestampType::CreateTime => header.base_timestamp + record.timestamp_delta,
+                        TimestampType::LogAppendTime => header.max_timestamp,
+                        TimestampType::CreateTime => header.base_timestamp + record.timestamp_delta,
                     };
                     each(RecordView { offset, timestamp, leader_epoch: header.partition_leader_epoch, record });
                 }
@@ -130,7 +131,7 @@ impl Fetched {
                 headers: view
                     .record
                     .headers()
-                    .map(|(key, value)| (String::from_utf8_lossy(key.as_ref()).into_owned(), value.map(<[u8]>::to_vec)))
+                    .map(|(key, value)| (String::from_utf8_lossy(key).into_owned(), value.map(<[u8]>::to_vec)))
                     .collect(),
             });
         })?;
@@ -139,11 +140,10 @@ impl Fetched {
 
     fn payload<'a>(&self, batch: &Batch<'a>, inflated: &'a mut Vec<u8>) -> Result<&'a [u8], Error> {
         let codec = batch.header.compression().map_err(|id| Error::Malformed(format!("codec {id}")))?;
-        if codec == chronik_protocol::compression::Codec::None {
+        if codec == Codec::None {
             return Ok(batch.payload());
         }
-        inflated.clear();
-        chronik_protocol::compression::decompress_into(codec, batch.payload(), MAX_INFLATED_BYTES, inflated)
+        *inflated = decompress(codec, batch.payload(), MAX_INFLATED_BYTES)
             .map_err(|error| self.damaged(batch.header.base_offset, &error))?;
         Ok(inflated)
     }

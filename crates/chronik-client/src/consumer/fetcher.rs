@@ -238,8 +238,12 @@ fn event(key: &(Arc<str>, i32), position: Position, partition: PartitionData<'_>
         Some(Records::Borrowed(records)) if !records.is_empty() => frame.slice_ref(records),
         _ => return Event::Idle(partition.high_watermark),
     };
-    let mut aborted: Vec<(i64, i64)> =
-        partition.aborted_transactions.iter().flatten().map(|aborted| (aborted.producer_id, aborted.first_offset)).collect();
+    let mut aborted: Vec<(i64, i64)> = partition
+        .aborted_transactions
+        .iter()
+        .flatten()
+        .map(|aborted| (aborted.producer_id, aborted.first_offset))
+        .collect();
     aborted.sort_by_key(|(_, first)| *first);
     Event::Records(Fetched {
         topic: key.0.clone(),

@@ -72,7 +72,12 @@ impl Coordinator {
 
     /// Sends a request to the coordinator, looking for it first if needed. A connection that fails, or a broker that is not
     /// the coordinator any more, is forgotten by [`Coordinator::forget`].
-    pub(super) async fn call<R: Request>(&self, request: &R, highest: i16, limit: Duration) -> Result<Answer<R>, Error> {
+    pub(super) async fn call<R: Request>(
+        &self,
+        highest: i16,
+        make: impl FnOnce(i16) -> R,
+        limit: Duration,
+    ) -> Result<Answer<R>, Error> {
         let connection = {
             let mut slot = self.connection.lock().await;
             match slot.as_ref().filter(|connection| !connection.is_closed()) {
@@ -86,8 +91,7 @@ impl Coordinator {
                 }
             }
         };
-        let version = connection.versions().highest(R::KEY, R::MIN_VERSION, R::MAX_VERSION.min(highest))?;
-        connection.call_version(request, version, limit).await
+        connection.call_with(highest, make, limit).await
     }
 
     /// Looks for the coordinator anew before the next request.
@@ -99,7 +103,9 @@ impl Coordinator {
     /// that another try would not mend.
     pub(super) async fn recover(&self, error: &Error) -> bool {
         let moved = match error {
-            Error::Broker { code, .. } => matches!(code, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable),
+            Error::Broker { code, .. } => {
+                matches!(code, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable)
+            }
             Error::Connect { .. } | Error::Disconnected { .. } | Error::Timeout { .. } => true,
             _ => false,
         };
@@ -266,12 +272,15 @@ impl Membership {
             protocols: options
                 .assignors
                 .iter()
-                .map(|assignor| JoinGroupRequestProtocol { name: assignor.name().into(), metadata: metadata.to_vec().into() })
+                .map(|assignor| JoinGroupRequestProtocol {
+                    name: assignor.name().into(),
+                    metadata: metadata.to_vec().into(),
+                })
                 .collect(),
             reason: None,
         };
         let limit = options.rebalance_timeout + Duration::from_secs(10);
-        let answer = self.coordinator.call(&request, i16::MAX, limit).await?;
+        let answer = self.coordinator.call(i16::MAX, |_| request, limit).await?;
         let body = answer.body()?;
         if ErrorCode::from_code(body.error_code) == ErrorCode::MemberIdRequired {
             self.member_id = body.member_id.to_string();
@@ -280,7 +289,8 @@ impl Membership {
         self.member_id = body.member_id.to_string();
         self.generation = body.generation_id;
         let protocol = body.protocol_name.as_deref().unwrap_or_default().to_owned();
-        let assignor = Assignor::find(&protocol).ok_or_else(|| Error::Invalid(format!("the group chose {protocol:?}")))?;
+        let assignor =
+            Assignor::find(&protocol).ok_or_else(|| Error::Invalid(format!("the group chose {protocol:?}")))?;
         let assignments = if body.leader == body.member_id && !body.skip_assignment {
             self.lead(assignor, &body.members).await?
         } else {
@@ -316,7 +326,11 @@ impl Membership {
             .collect()
     }
 
-    async fn sync(&self, protocol: &str, assignments: Vec<SyncGroupRequestAssignment<'static>>) -> Result<Assignment, Error> {
+    async fn sync(
+        &self,
+        protocol: &str,
+        assignments: Vec<SyncGroupRequestAssignment<'static>>,
+    ) -> Result<Assignment, Error> {
         let request = SyncGroupRequest {
             group_id: self.options.group.clone().into(),
             generation_id: self.generation,
@@ -327,10 +341,11 @@ impl Membership {
             assignments,
         };
         let limit = self.options.rebalance_timeout + Duration::from_secs(10);
-        let answer = self.coordinator.call(&request, i16::MAX, limit).await?;
+        let answer = self.coordinator.call(i16::MAX, |_| request, limit).await?;
         let body = answer.body()?;
         Error::check(body.error_code, || format!("sync with group {}", self.options.group), None)?;
-        Assignment::decode(&body.assignment).ok_or_else(|| Error::Malformed("an assignment of another protocol".to_owned()))
+        Assignment::decode(&body.assignment)
+            .ok_or_else(|| Error::Malformed("an assignment of another protocol".to_owned()))
     }
 
     fn forget_identity(&mut self) {
@@ -361,12 +376,13 @@ impl Membership {
             return Ok(());
         }
         self.joined = false;
-        let request = LeaveGroupRequest {
-            group_id: self.options.group.clone().into(),
-            member_id: self.member_id.clone().into(),
-            members: vec![MemberIdentity { member_id: self.member_id.clone().into(), ..Default::default() }],
+        let group_id = || self.options.group.clone().into();
+        let member = MemberIdentity { member_id: self.member_id.clone().into(), ..Default::default() };
+        let make = |version| match version {
+            ..=2 => LeaveGroupRequest { group_id: group_id(), member_id: member.member_id, ..Default::default() },
+            _ => LeaveGroupRequest { group_id: group_id(), members: vec![member], ..Default::default() },
         };
-        let answer = self.coordinator.call(&request, i16::MAX, Duration::from_secs(5)).await?;
+        let answer = self.coordinator.call(i16::MAX, make, Duration::from_secs(5)).await?;
         let body = answer.body()?;
         Error::check(body.error_code, || format!("leave group {}", self.options.group), None)
     }
@@ -410,7 +426,7 @@ impl Beating {
     }
 
     async fn once(&self, limit: Duration) -> Result<(), Error> {
-        let answer = self.coordinator.call(&self.request, i16::MAX, limit).await?;
+        let answer = self.coordinator.call(i16::MAX, |_| self.request.clone(), limit).await?;
         Error::check(answer.body()?.error_code, || "heartbeat".to_owned(), None)
     }
 }

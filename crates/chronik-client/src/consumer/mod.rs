@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use chronik_protocol::error::ErrorCode;
 use chronik_protocol::generated::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use chronik_protocol::generated::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
-use chronik_protocol::messages::{OffsetCommitRequest, OffsetFetchRequest};
+use chronik_protocol::messages::OffsetCommitRequest;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::admin::groups::{each_committed, offset_fetch};
 use crate::admin::{Admin, OffsetSpec};
 use crate::cluster::Client;
 use crate::error::Error;
@@ -36,6 +36,9 @@ use membership::Membership;
 const BACKOFF: Duration = Duration::from_millis(100);
 /// Committed offsets name topics up to this version.
 const LAST_VERSION_WITH_NAMES: i16 = 9;
+
+/// A partition.
+type Key = (Arc<str>, i32);
 
 /// Where to begin without a committed offset, or when the position lies outside the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +128,10 @@ impl Consumer {
     /// True if every partition being read has been read to the high watermark of its last answer.
     pub fn at_end(&self) -> bool {
         !self.positions.is_empty()
-            && self.positions.iter().all(|(key, position)| self.high_watermarks.get(key).is_some_and(|end| position.offset >= *end))
+            && self
+                .positions
+                .iter()
+                .all(|(key, position)| self.high_watermarks.get(key).is_some_and(|end| position.offset >= *end))
     }
 
     /// Goes on from another offset.
@@ -184,8 +190,12 @@ impl Consumer {
 
     /// One answer, or one change of the group. Cancelling it loses nothing: an answer is taken in without waiting.
     async fn step(&mut self) -> Result<Vec<Fetched>, Error> {
-        let wanted: Positions =
-            self.positions.iter().filter(|(key, _)| !self.paused.contains(*key)).map(|(key, p)| (key.clone(), *p)).collect();
+        let wanted: Positions = self
+            .positions
+            .iter()
+            .filter(|(key, _)| !self.paused.contains(*key))
+            .map(|(key, p)| (key.clone(), *p))
+            .collect();
         self.fetcher.start(&wanted).await?;
         let membership = self.group.as_ref().map(|(membership, _)| membership);
         let changed = async {
@@ -195,19 +205,19 @@ impl Consumer {
             }
         };
         tokio::select! {
-            () = changed => return Ok(Vec::new()),
+            () = changed => Ok(Vec::new()),
             events = self.fetcher.next() => {
                 let events = events?;
                 let (records, stale) = self.take_in(events)?;
                 if let Some(stale) = stale {
                     self.resolve(stale, records.is_empty()).await?;
                 }
-                return Ok(records);
+                Ok(records)
             }
         }
     }
 
-    fn take_in(&mut self, events: Events) -> Result<(Vec<Fetched>, Option<Vec<(Arc<str>, i32)>>), Error> {
+    fn take_in(&mut self, events: Events) -> Result<(Vec<Fetched>, Option<Vec<Key>>), Error> {
         let mut records = Vec::new();
         let mut out_of_range = Vec::new();
         let mut stale = None;
@@ -275,7 +285,9 @@ impl Consumer {
         let admin = Admin::new(&self.client);
         let mut positions = Positions::new();
         for (topic, partitions) in topics {
-            for (partition, found) in admin.list_offsets(topic, &partitions, spec, self.options.fetch.read_committed).await? {
+            for (partition, found) in
+                admin.list_offsets(topic, &partitions, spec, self.options.fetch.read_committed).await?
+            {
                 positions.insert((Arc::from(topic), partition), Position { offset: found?.offset, epoch: -1 });
             }
         }
@@ -354,54 +366,14 @@ impl Consumer {
         let Some((membership, _)) = &self.group else { return Ok(Positions::new()) };
         let group = &membership.options().group;
         let topics = grouped(partitions.iter());
-        let request = OffsetFetchRequest {
-            group_id: group.clone().into(),
-            topics: Some(
-                topics
-                    .iter()
-                    .map(|(name, indexes)| OffsetFetchRequestTopic { name: name.clone().into(), partition_indexes: indexes.clone() })
-                    .collect(),
-            ),
-            groups: vec![OffsetFetchRequestGroup {
-                group_id: group.clone().into(),
-                topics: Some(
-                    topics
-                        .iter()
-                        .map(|(name, indexes)| OffsetFetchRequestTopics {
-                            name: name.clone().into(),
-                            partition_indexes: indexes.clone(),
-                            ..Default::default()
-                        })
-                        .collect(),
-                ),
-                ..Default::default()
-            }],
-            require_stable: true,
-        };
-        let answer = membership.coordinator.call(&request, LAST_VERSION_WITH_NAMES, self.client.options().request_timeout).await?;
-        let body = answer.body()?;
+        let make = |version| offset_fetch(version, group, Some(&topics));
+        let limit = self.client.options().request_timeout;
+        let answer = membership.coordinator.call(LAST_VERSION_WITH_NAMES, make, limit).await?;
         let mut positions = Positions::new();
-        let mut add = |topic: &str, partition: i32, code: i16, offset: i64, epoch: i32| {
-            Error::check(code, || format!("committed offset of {topic}/{partition}"), None)?;
-            if offset >= 0 {
-                positions.insert((Arc::from(topic), partition), Position { offset, epoch });
-            }
-            Ok::<(), Error>(())
-        };
-        Error::check(body.error_code, || format!("offsets of group {group}"), None)?;
-        for topic in &body.topics {
-            for found in &topic.partitions {
-                add(&topic.name, found.partition_index, found.error_code, found.committed_offset, found.committed_leader_epoch)?;
-            }
-        }
-        for found in &body.groups {
-            Error::check(found.error_code, || format!("offsets of group {group}"), None)?;
-            for topic in &found.topics {
-                for found in &topic.partitions {
-                    add(&topic.name, found.partition_index, found.error_code, found.committed_offset, found.committed_leader_epoch)?;
-                }
-            }
-        }
+        each_committed(&answer.body()?, group, |found| {
+            let position = Position { offset: found.offset, epoch: found.leader_epoch };
+            positions.insert((Arc::from(found.topic), found.partition), position);
+        })?;
         Ok(positions)
     }
 
@@ -419,8 +391,12 @@ impl Consumer {
     /// Commits the positions of everything that was returned so far, and waits for the answer. Passing errors are waited
     /// out while the membership lasts.
     pub async fn commit(&mut self) -> Result<(), Error> {
-        let changed: Positions =
-            self.positions.iter().filter(|(key, p)| self.committed.get(*key) != Some(*p)).map(|(key, p)| (key.clone(), *p)).collect();
+        let changed: Positions = self
+            .positions
+            .iter()
+            .filter(|(key, p)| self.committed.get(*key) != Some(*p))
+            .map(|(key, p)| (key.clone(), *p))
+            .collect();
         if changed.is_empty() {
             return Ok(());
         }
@@ -452,6 +428,7 @@ impl Consumer {
                 committed_offset: position.offset,
                 committed_leader_epoch: position.epoch,
                 committed_metadata: Some("".into()),
+                ..Default::default()
             });
         }
         let options = membership.options();
@@ -462,11 +439,16 @@ impl Consumer {
             group_instance_id: options.instance.clone().map(Into::into),
             topics: topics
                 .into_iter()
-                .map(|(name, partitions)| OffsetCommitRequestTopic { name: name.into(), partitions, ..Default::default() })
+                .map(|(name, partitions)| OffsetCommitRequestTopic {
+                    name: name.into(),
+                    partitions,
+                    ..Default::default()
+                })
                 .collect(),
             ..Default::default()
         };
-        let answer = membership.coordinator.call(&request, LAST_VERSION_WITH_NAMES, self.client.options().request_timeout).await?;
+        let limit = self.client.options().request_timeout;
+        let answer = membership.coordinator.call(LAST_VERSION_WITH_NAMES, |_| request, limit).await?;
         let body = answer.body()?;
         for topic in &body.topics {
             for partition in &topic.partitions {

@@ -8,7 +8,7 @@ use crate::fault::{CONFIRM, Fault};
 
 /// Consent to destroy data.
 #[derive(Debug, Clone, Args)]
-pub struct Confirm {
+pub(super) struct Confirm {
     /// Do not ask
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
@@ -20,7 +20,7 @@ pub struct Confirm {
 impl Confirm {
     /// True to go ahead, false for a dry run. Asks on a terminal; elsewhere `--yes` is required.
     #[allow(clippy::print_stderr)]
-    pub fn given(&self, what: &str) -> Result<bool, Fault> {
+    pub(super) fn given(&self, what: &str) -> Result<bool, Fault> {
         if self.dry_run {
             eprintln!("would {what}");
             return Ok(false);
@@ -28,7 +28,14 @@ impl Confirm {
         if self.yes {
             return Ok(true);
         }
-        let refused = || Fault::new(CONFIRM, format!("not confirmed: {what}"), "it cannot be undone", "--yes, or --dry-run to look first");
+        let refused = || {
+            Fault::new(
+                CONFIRM,
+                format!("not confirmed: {what}"),
+                "it cannot be undone",
+                "--yes, or --dry-run to look first",
+            )
+        };
         if !std::io::stdin().is_terminal() {
             return Err(refused());
         }

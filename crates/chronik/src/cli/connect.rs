@@ -40,7 +40,8 @@ pub struct Connect {
 const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
 
 /// Client properties that mean something here. Others of Kafka's are accepted where they tune what this client does not do.
-const KNOWN: &[&str] = &["bootstrap.servers", "metadata.broker.list", "client.id", "security.protocol", "request.timeout.ms"];
+const KNOWN: &[&str] =
+    &["bootstrap.servers", "metadata.broker.list", "client.id", "security.protocol", "request.timeout.ms"];
 
 impl Connect {
     /// The client options that these arguments ask for.
@@ -69,21 +70,33 @@ impl Connect {
     fn file_properties(&self) -> Result<Vec<(String, String)>, Fault> {
         let Some(path) = &self.command_config else { return Ok(Vec::new()) };
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Fault::new(UNREADABLE_FILE, format!("cannot read {}", path.display()), error.to_string(), "check --command-config")
+            Fault::new(
+                UNREADABLE_FILE,
+                format!("cannot read {}", path.display()),
+                error.to_string(),
+                "check --command-config",
+            )
         })?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
         lines
             .map(|line| {
-                line.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).ok_or_else(|| {
-                    Fault::new(INVALID_SETTING, format!("line {line:?} of {}", path.display()), "it has no '='", "key=value")
-                })
+                line.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).ok_or_else(
+                    || {
+                        Fault::new(
+                            INVALID_SETTING,
+                            format!("line {line:?} of {}", path.display()),
+                            "it has no '='",
+                            "key=value",
+                        )
+                    },
+                )
             })
             .collect()
     }
 
     /// Connects.
     pub async fn client(&self) -> Result<Client, Fault> {
-        Ok(Client::connect(self.options()?).await.map_err(told)?)
+        Client::connect(self.options()?).await.map_err(told)
     }
 }
 
@@ -102,7 +115,12 @@ fn apply(options: &mut ClientOptions, key: &str, value: &str) -> Result<(), Faul
         }
         "request.timeout.ms" => {
             let ms = value.parse().map_err(|_| {
-                Fault::new(INVALID_SETTING, format!("request.timeout.ms={value}"), "not a number of milliseconds", "-X request.timeout.ms=30000")
+                Fault::new(
+                    INVALID_SETTING,
+                    format!("request.timeout.ms={value}"),
+                    "not a number of milliseconds",
+                    "-X request.timeout.ms=30000",
+                )
             })?;
             options.request_timeout = Duration::from_millis(ms);
         }
@@ -121,7 +139,8 @@ fn apply(options: &mut ClientOptions, key: &str, value: &str) -> Result<(), Faul
 /// Runs a command on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Fault::new(fault::INTERNAL, "no runtime", error.to_string(), "free some threads or memory"))?;
+    let runtime = runtime
+        .map_err(|error| Fault::new(fault::INTERNAL, "no runtime", error.to_string(), "free some threads or memory"))?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result
@@ -137,8 +156,12 @@ pub fn told(error: Error) -> Fault {
             cause.clone(),
             "start a broker (chronik start), or name one with -b HOST:PORT",
         ),
-        Error::Disconnected { .. } => Fault::new(CONNECT, what, "the broker closed the connection", "look at the broker's log, and repeat"),
-        Error::Timeout { .. } => Fault::new(TIMEOUT, what, "the broker is slow, stopped or unreachable", "--timeout SECONDS waits longer"),
+        Error::Disconnected { .. } => {
+            Fault::new(CONNECT, what, "the broker closed the connection", "look at the broker's log, and repeat")
+        }
+        Error::Timeout { .. } => {
+            Fault::new(TIMEOUT, what, "the broker is slow, stopped or unreachable", "--timeout SECONDS waits longer")
+        }
         Error::Broker { code, message, .. } => {
             let (fault, fix) = explained(*code);
             let what = what.strip_suffix(message.as_str()).map_or(what.as_str(), |what| what.trim_end());
@@ -150,7 +173,9 @@ pub fn told(error: Error) -> Fault {
             format!("{} is missing from its ApiVersions answer, or has no version in common", api.name()),
             "use a newer broker",
         ),
-        Error::Malformed(_) => Fault::new(fault::INTERNAL, what, "broker and client disagree about the protocol", "report this message"),
+        Error::Malformed(_) => {
+            Fault::new(fault::INTERNAL, what, "broker and client disagree about the protocol", "report this message")
+        }
         Error::Invalid(_) => Fault::usage(what, "see --help"),
         Error::Closed => Fault::new(fault::INTERNAL, what, "used after close", "report this message"),
     }
@@ -158,7 +183,9 @@ pub fn told(error: Error) -> Fault {
 
 fn explained(code: ErrorCode) -> (&'static Code, &'static str) {
     match code {
-        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => (UNKNOWN_TOPIC, "chronik topic list shows what is there"),
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => {
+            (UNKNOWN_TOPIC, "chronik topic list shows what is there")
+        }
         ErrorCode::GroupIdNotFound => (UNKNOWN_GROUP, "chronik group list shows what is there"),
         ErrorCode::TopicAlreadyExists => (TOPIC_EXISTS, "--if-not-exists takes that as success"),
         ErrorCode::NonEmptyGroup | ErrorCode::GroupSubscribedToTopic | ErrorCode::UnknownMemberId => {
@@ -218,7 +245,10 @@ mod tests {
         let mut arguments = connect(&["bootstrap.servers=x:1,y:2"], None);
         arguments.command_config = Some(file.path().to_owned());
         let options = arguments.options().unwrap();
-        assert_eq!((options.bootstrap, options.client_id.as_str()), (vec!["x:1".to_owned(), "y:2".to_owned()], "from-file"));
+        assert_eq!(
+            (options.bootstrap, options.client_id.as_str()),
+            (vec!["x:1".to_owned(), "y:2".to_owned()], "from-file")
+        );
         arguments.bootstrap = Some("z:3".to_owned());
         assert_eq!(arguments.options().unwrap().bootstrap, ["z:3"]);
     }

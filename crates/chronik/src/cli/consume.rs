@@ -30,7 +30,14 @@ pub struct Consume {
     #[arg(long = "partitions", short, value_delimiter = ',', value_name = "N", conflicts_with = "group")]
     partitions: Vec<i32>,
     /// Where to begin: beginning, end, an offset, -N (so many before the end), @MS (a time)
-    #[arg(long, short, default_value = "end", default_value_if("group", clap::builder::ArgPredicate::IsPresent, "stored"), value_name = "OFFSET", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        short,
+        default_value = "end",
+        default_value_if("group", clap::builder::ArgPredicate::IsPresent, "stored"),
+        value_name = "OFFSET",
+        allow_hyphen_values = true
+    )]
     offset: String,
     /// Read as a member of this group and commit
     #[arg(long, short = 'G', value_name = "GROUP")]
@@ -184,7 +191,12 @@ impl Consume {
         Ok(Consumer::assigned(client, options, &offsets))
     }
 
-    async fn starts(&self, client: &Client, partitions: &[i32], start: Start) -> Result<Vec<(String, i32, i64)>, Fault> {
+    async fn starts(
+        &self,
+        client: &Client,
+        partitions: &[i32],
+        start: Start,
+    ) -> Result<Vec<(String, i32, i64)>, Fault> {
         let admin = Admin::new(client);
         let spec = match start {
             Start::At(offset) => return Ok(partitions.iter().map(|p| (self.topic.clone(), *p, offset)).collect()),
@@ -193,7 +205,8 @@ impl Consume {
             Start::Time(ms) => OffsetSpec::Timestamp(ms),
         };
         let found = admin.list_offsets(&self.topic, partitions, spec, self.read_committed).await.map_err(told)?;
-        let ends = admin.list_offsets(&self.topic, partitions, OffsetSpec::Latest, self.read_committed).await.map_err(told)?;
+        let ends =
+            admin.list_offsets(&self.topic, partitions, OffsetSpec::Latest, self.read_committed).await.map_err(told)?;
         let mut starts = Vec::new();
         for (partition, offset) in found {
             let offset = offset.map_err(told)?.offset;

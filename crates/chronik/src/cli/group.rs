@@ -205,7 +205,12 @@ impl List {
         let groups = Admin::new(&self.connect.client().await?).list_groups().await.map_err(told)?;
         let rows: Vec<GroupRow> = groups
             .into_iter()
-            .map(|group| GroupRow { group: group.group, state: group.state, kind: group.kind, protocol_type: group.protocol_type })
+            .map(|group| GroupRow {
+                group: group.group,
+                state: group.state,
+                kind: group.kind,
+                protocol_type: group.protocol_type,
+            })
             .collect();
         output::rows(format, &rows)
     }
@@ -238,7 +243,11 @@ impl Describe {
                 described.group,
                 described.state,
                 described.members,
-                if described.assignor.is_empty() { String::new() } else { format!(", assignor {}", described.assignor) },
+                if described.assignor.is_empty() {
+                    String::new()
+                } else {
+                    format!(", assignor {}", described.assignor)
+                },
                 output::table(LagRow::HEADINGS, described.partitions.iter().map(Row::cells)),
             )
         })
@@ -321,7 +330,10 @@ impl Reset {
             targets.extend(self.targets(&admin, &topic, &partitions, &committed).await?);
         }
         if targets.is_empty() {
-            return Err(Fault::usage(format!("group {} has no offsets to reset", self.group), "name the topics with --topic"));
+            return Err(Fault::usage(
+                format!("group {} has no offsets to reset", self.group),
+                "name the topics with --topic",
+            ));
         }
         if !self.confirm.given(&format!("set {} offsets of group {}", targets.len(), self.group))? {
             let rows = targets.into_iter().map(|((topic, partition), offset)| (format!("{topic}/{partition}"), offset));

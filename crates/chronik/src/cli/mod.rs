@@ -1,11 +1,16 @@
 //! The command line: one file a noun. Options that several commands share stand here.
 
+mod confirm;
+pub mod connect;
+pub mod consume;
 pub mod explain;
+pub mod group;
 pub mod shell;
+pub mod topic;
 
 use std::ffi::OsString;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::fault::{Fault, exit};
 use crate::output::Format;
@@ -33,37 +38,18 @@ pub struct Cli {
 /// All commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Topics and their partitions
+    Topic(topic::Topic),
+    /// Read records of a topic
+    Consume(consume::Consume),
+    /// Consumer groups and their offsets
+    Group(group::Group),
     /// Print what an error code means
     Explain(explain::Explain),
     /// Print shell completions
     Completions(shell::Completions),
     /// Write man pages into a folder
     Man(shell::Man),
-}
-
-/// How to reach a cluster.
-#[derive(Debug, Clone, Args)]
-pub struct Connect {
-    /// Brokers to ask first, HOST:PORT with commas
-    #[arg(
-        long = "bootstrap-server",
-        short = 'b',
-        visible_alias = "brokers",
-        env = "CHRONIK_BOOTSTRAP_SERVER",
-        default_value = "127.0.0.1:9092",
-        value_name = "HOST:PORT",
-        help_heading = "Connection"
-    )]
-    pub bootstrap: String,
-    /// A client property, as in Kafka's client configuration
-    #[arg(short = 'X', value_name = "KEY=VALUE", help_heading = "Connection")]
-    pub properties: Vec<String>,
-    /// A file of client properties
-    #[arg(long, value_name = "FILE", help_heading = "Connection")]
-    pub command_config: Option<std::path::PathBuf>,
-    /// Seconds to wait for an answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, help_heading = "Connection")]
-    pub timeout: f64,
 }
 
 /// Parses the command line, runs the command and returns the exit status.
@@ -92,6 +78,9 @@ pub fn report(fault: &Fault) -> u8 {
 
 fn dispatch(cli: Cli) -> Result<(), Fault> {
     match cli.command {
+        Command::Topic(command) => command.run(cli.output),
+        Command::Consume(command) => command.run(cli.output),
+        Command::Group(command) => command.run(cli.output),
         Command::Explain(command) => command.run(cli.output),
         Command::Completions(command) => command.run(&mut Cli::command()),
         Command::Man(command) => command.run(&Cli::command()),

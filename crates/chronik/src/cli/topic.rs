@@ -8,8 +8,8 @@ use chronik_protocol::error::ErrorCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::connect::{Connect, block_on, summary, told};
 use super::confirm::Confirm;
+use super::connect::{Connect, block_on, summary, told};
 use crate::fault::Fault;
 use crate::output::{self, Format, Row};
 
@@ -190,7 +190,13 @@ impl Row for TopicRow {
 
     fn cells(&self) -> Vec<String> {
         let internal = if self.internal { "yes" } else { "no" };
-        vec![self.topic.clone(), self.partitions.to_string(), self.replicas.to_string(), internal.to_owned(), self.id.clone()]
+        vec![
+            self.topic.clone(),
+            self.partitions.to_string(),
+            self.replicas.to_string(),
+            internal.to_owned(),
+            self.id.clone(),
+        ]
     }
 }
 
@@ -207,7 +213,8 @@ struct PartitionRow {
 }
 
 impl Row for PartitionRow {
-    const HEADINGS: &'static [&'static str] = &["topic", "partition", "leader", "epoch", "replicas", "in sync", "start", "end"];
+    const HEADINGS: &'static [&'static str] =
+        &["topic", "partition", "leader", "epoch", "replicas", "in sync", "start", "end"];
 
     fn cells(&self) -> Vec<String> {
         let list = |ids: &[i32]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -379,7 +386,12 @@ impl Describe {
             let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
             let starts = admin.list_offsets(&name, &indexes, OffsetSpec::Earliest, false).await.map_err(told)?;
             let ends = admin.list_offsets(&name, &indexes, OffsetSpec::Latest, false).await.map_err(told)?;
-            let offset = |found: &BTreeMap<i32, Result<_, _>>, index| found.get(&index).and_then(|f: &Result<chronik_client::admin::PartitionOffset, _>| f.as_ref().ok()).map(|f| f.offset);
+            let offset = |found: &BTreeMap<i32, Result<_, _>>, index| {
+                found
+                    .get(&index)
+                    .and_then(|f: &Result<chronik_client::admin::PartitionOffset, _>| f.as_ref().ok())
+                    .map(|f| f.offset)
+            };
             rows.extend(topic.partitions.iter().map(|partition| PartitionRow {
                 topic: name.clone(),
                 partition: partition.index,
@@ -415,7 +427,8 @@ async fn settings(admin: &Admin, names: Vec<String>, format: Format) -> Result<(
 async fn known(client: &Client, names: &[String]) -> Result<Vec<String>, Fault> {
     if names.is_empty() {
         let cluster = client.refresh_all().await.map_err(told)?;
-        let mut names: Vec<String> = cluster.topics.iter().filter(|(_, t)| !t.internal).map(|(name, _)| name.clone()).collect();
+        let mut names: Vec<String> =
+            cluster.topics.iter().filter(|(_, t)| !t.internal).map(|(name, _)| name.clone()).collect();
         names.sort();
         return Ok(names);
     }
@@ -432,7 +445,8 @@ async fn known(client: &Client, names: &[String]) -> Result<Vec<String>, Fault> 
 impl Alter {
     async fn run(self, format: Format) -> Result<(), Fault> {
         let mut changes = Vec::new();
-        let kinds: [(&[String], fn(String) -> ConfigOperation); 3] = [
+        type Change = fn(String) -> ConfigOperation;
+        let kinds: [(&[String], Change); 3] = [
             (&self.set, ConfigOperation::Set),
             (&self.append, ConfigOperation::Append),
             (&self.subtract, ConfigOperation::Subtract),
@@ -485,7 +499,11 @@ impl Trim {
             return Ok(());
         }
         let cluster = client.cluster();
-        let all = names.iter().filter_map(|name| cluster.topics.get(name)).flat_map(|topic| &topic.partitions).map(|p| p.index);
+        let all = names
+            .iter()
+            .filter_map(|name| cluster.topics.get(name))
+            .flat_map(|topic| &topic.partitions)
+            .map(|p| p.index);
         let partitions: Vec<i32> = match self.partition {
             Some(partition) => vec![partition],
             None => all.collect(),
@@ -495,7 +513,9 @@ impl Trim {
         let mut failed = Vec::new();
         for partition in partitions {
             match admin.delete_records(&self.topic, partition, self.before).await {
-                Ok(offset) => rows.push(OffsetRow { topic: self.topic.clone(), partition, offset, timestamp: None, end: None }),
+                Ok(offset) => {
+                    rows.push(OffsetRow { topic: self.topic.clone(), partition, offset, timestamp: None, end: None })
+                }
                 Err(error) => failed.push((partition.to_string(), error)),
             }
         }
@@ -511,8 +531,13 @@ impl Offsets {
         let client = self.connect.client().await?;
         known(&client, std::slice::from_ref(&self.topic)).await?;
         let cluster = client.cluster();
-        let partitions: Vec<i32> =
-            cluster.topics.get(&self.topic).into_iter().flat_map(|topic| &topic.partitions).map(|partition| partition.index).collect();
+        let partitions: Vec<i32> = cluster
+            .topics
+            .get(&self.topic)
+            .into_iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|partition| partition.index)
+            .collect();
         let admin = Admin::new(&client);
         let first = self.at.map_or(OffsetSpec::Earliest, OffsetSpec::Timestamp);
         let found = admin.list_offsets(&self.topic, &partitions, first, false).await.map_err(told)?;

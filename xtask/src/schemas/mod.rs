@@ -40,13 +40,22 @@ pub fn run(_args: &[String]) -> Result<()> {
     let today = extract(&work, "kafka-clients", TODAY, "common/message")?;
     let old = extract(&work, "kafka-clients", OLD, "common/message")?;
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
-    let facts = ask_kafka(&work)?;
+    let mut facts = ask_kafka(&work, OLD)?;
+    let newer = ask_kafka(&work, TODAY)?;
+    facts.errors = newer.errors;
+    for (key, headers) in newer.headers {
+        // Today's classes know the headers of today's versions only.
+        let old = facts.headers.entry(key).or_default();
+        old.retain(|o| headers.first().is_some_and(|first| o.0 < first.0));
+        old.extend(headers);
+    }
     let (apis, data) = split(merge::merge(today, old)?);
     for (key, (request, response)) in apis {
         let name = request.name.trim_end_matches("Request").to_owned();
         let headers = facts.headers.get(&key).with_context(|| format!("no header versions for {name}"))?;
         let request = Message { headers: merge::headers(headers, 0, &request)?, ..request };
-        let response = Message { headers: merge::headers(headers, 1, &response)?, ..response };
+        let headers = merge::headers(headers, 1, &response)?;
+        let response = Message { headers, latest_unstable: request.latest_unstable, ..response };
         files.insert(format!("api/{name}.txt").into(), notation::write(&[&request, &response]));
     }
     for message in data {
@@ -128,7 +137,7 @@ import org.apache.kafka.common.errors.RetriableException;
 public class Ask {
     public static void main(String[] args) {
         for (ApiMessageType api : ApiMessageType.values())
-            for (short v = 0; v <= api.highestSupportedVersion(true); v++)
+            for (short v = api.lowestSupportedVersion(); v <= api.highestSupportedVersion(true); v++)
                 System.out.println("header " + api.apiKey() + " " + v + " " + api.requestHeaderVersion(v) + " "
                     + api.responseHeaderVersion(v));
         for (Errors error : Errors.values())
@@ -138,10 +147,11 @@ public class Ask {
 }
 "#;
 
-fn ask_kafka(work: &Path) -> Result<Facts> {
+fn ask_kafka(work: &Path, version: &str) -> Result<Facts> {
     let source = work.join("Ask.java");
     fs::write(&source, ASK)?;
-    let jars = [fetch(work, "kafka-clients", TODAY)?, fetch_logging(work)?].map(|p| p.display().to_string()).join(":");
+    let jars =
+        [fetch(work, "kafka-clients", version)?, fetch_logging(work)?].map(|p| p.display().to_string()).join(":");
     let text = root::output(Command::new("java").arg("-cp").arg(jars).arg(&source))?;
     let mut facts = Facts { headers: BTreeMap::new(), errors: String::new() };
     for line in text.lines() {

@@ -1164,8 +1164,7 @@ impl ApiKey {
     pub const fn request_header_version(self, version: i16) -> i16 {
         match self {
             Self::SaslHandshake | Self::OffsetDelete => 1,
-            Self::WriteTxnMarkers
-            | Self::AlterPartitionReassignments
+            Self::AlterPartitionReassignments
             | Self::ListPartitionReassignments
             | Self::DescribeUserScramCredentials
             | Self::AlterUserScramCredentials
@@ -1210,7 +1209,8 @@ impl ApiKey {
             | Self::DeleteShareGroupOffsets
             | Self::StreamsGroupTopologyDescriptionUpdate
             | Self::UnregisterController => 2,
-            Self::IncrementalAlterConfigs
+            Self::WriteTxnMarkers
+            | Self::IncrementalAlterConfigs
             | Self::DescribeClientQuotas
             | Self::AlterClientQuotas
             | Self::BeginQuorumEpoch
@@ -1310,8 +1310,7 @@ impl ApiKey {
     pub const fn response_header_version(self, version: i16) -> i16 {
         match self {
             Self::SaslHandshake | Self::ApiVersions | Self::OffsetDelete => 0,
-            Self::WriteTxnMarkers
-            | Self::AlterPartitionReassignments
+            Self::AlterPartitionReassignments
             | Self::ListPartitionReassignments
             | Self::DescribeUserScramCredentials
             | Self::AlterUserScramCredentials
@@ -1356,7 +1355,8 @@ impl ApiKey {
             | Self::DeleteShareGroupOffsets
             | Self::StreamsGroupTopologyDescriptionUpdate
             | Self::UnregisterController => 1,
-            Self::IncrementalAlterConfigs
+            Self::WriteTxnMarkers
+            | Self::IncrementalAlterConfigs
             | Self::DescribeClientQuotas
             | Self::AlterClientQuotas
             | Self::BeginQuorumEpoch

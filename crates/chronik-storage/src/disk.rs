@@ -178,17 +178,22 @@ impl Disk for RealDisk {
     }
 }
 
+/// How many slices one system call takes (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+
 /// A file of the operating system.
 #[derive(Debug)]
 struct RealFile(File);
 
 impl DiskFile for RealFile {
     fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let written = match retry(|| rustix::io::pwritev(&self.0, parts, offset)) {
-            Ok(written) => written,
-            Err(errno) => return Err(errno.into()),
-        };
-        write_rest(&self.0, parts, offset, written)
+        let mut at = offset;
+        for parts in parts.chunks(SLICES_MAX) {
+            let written = retry(|| rustix::io::pwritev(&self.0, parts, at))?;
+            write_rest(&self.0, parts, at, written)?;
+            at += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        }
+        Ok(())
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -292,6 +297,10 @@ mod tests {
         assert_eq!(RealDisk.file_len(&path).unwrap(), Some(9));
         assert_eq!(RealDisk.file_len(&dir.path().join("absent")).unwrap(), None);
         assert!(RealDisk.open(&path, OpenMode::CreateNew).is_err());
+
+        let many = vec![IoSlice::new(b"xyz"); SLICES_MAX + 1];
+        file.write_all_at(&many, 1).unwrap();
+        assert_eq!(file.len().unwrap(), 1 + 3 * (SLICES_MAX as u64 + 1));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use chronik_protocol::Uuid;
 
 mod committer;
 mod session;
@@ -29,7 +30,7 @@ pub const HEAD_BYTES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryMeta {
     /// The topic's id.
-    pub topic_id: [u8; 16],
+    pub topic_id: Uuid,
     /// The partition's index in the topic.
     pub partition: i32,
     /// The leader epoch that wrote it.

@@ -1,3 +1,8 @@
 //! The broker: sockets, one file per Kafka API, jobs.
+//!
+//! The I/O shell around the coordinators (pure machines) and the storage. [`net`] turns bytes into requests and keeps
+//! their order, [`api`] has one file per Kafka API, [`server`] builds the parts and stops them in reverse.
 
-pub mod config;
+mod api;
+mod net;
+mod server;

@@ -6,3 +6,4 @@
 mod api;
 mod net;
 mod server;
+mod shards;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::net::{Notices, Shutdown};
+use crate::shards::GroupShards;
 
 /// The parts that requests work on.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct Broker {
     pub(crate) shutdown: Shutdown,
     /// What was said lately about peers that misbehave.
     pub(crate) notices: Notices,
+    /// The group coordinator.
+    pub(crate) groups: Arc<GroupShards>,
 }
 
 impl Broker {

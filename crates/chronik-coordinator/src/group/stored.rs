@@ -2,7 +2,7 @@
 //!
 //! [`Stored::apply`] is the only thing that changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -157,5 +157,11 @@ impl Stored {
     /// Committed offsets of a group.
     pub fn offsets(&self, group_id: &str) -> Option<&BTreeMap<Arc<str>, Partitions>> {
         self.groups.get(group_id).map(|group| &group.offsets)
+    }
+
+    /// The topics that something is committed for and that `wanted` picks.
+    pub fn topics(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<str>> {
+        let topics: BTreeSet<_> = self.groups.values().flat_map(|group| group.offsets.keys()).collect();
+        topics.into_iter().filter(|topic| wanted(topic)).cloned().collect()
     }
 }

@@ -27,6 +27,8 @@ use chronik_protocol::wire::{DecodeError, EncodedFrame, decode_exact};
 use crate::net::connection::ConnectionInfo;
 use crate::server::Broker;
 
+mod group;
+
 /// The one table: an API is served if and only if it stands here.
 macro_rules! apis {
     ($($key:ident => $module:ident,)*) => {
@@ -47,6 +49,13 @@ macro_rules! apis {
 
 apis! {
     ApiVersions => api_versions,
+    DeleteGroups => delete_groups,
+    DescribeGroups => describe_groups,
+    Heartbeat => heartbeat,
+    JoinGroup => join_group,
+    LeaveGroup => leave_group,
+    ListGroups => list_groups,
+    SyncGroup => sync_group,
 }
 
 /// What a request knows besides its body.

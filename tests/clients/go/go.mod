@@ -1,0 +1,3 @@
+module chronik/clients/cli
+
+go 1.24

@@ -1,0 +1,112 @@
+//! The options of `cargo xtask clients`, and where its files go.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use crate::root;
+
+const USAGE: &str = "usage: cargo xtask clients [options]
+  --only TEXT            clients whose name contains TEXT; may be repeated
+  --bootstrap HOST:PORT  a broker that runs already, in place of one of our own (then nothing is killed)
+  --start-command CMD    how to start another broker than target/release/chronik: a shell command that execs it,
+                         listens on 127.0.0.1:$PORT and keeps its data below $DATA
+  --matrix | --real-input   only the counts, only the package index
+  --jobs N               clients at a time (2)
+  --seed N               chooses the arbitrary points at which consumers stop
+  --install-only         install the clients and end";
+
+/// What was asked for.
+pub(super) struct Options {
+    pub(super) only: Vec<String>,
+    pub(super) bootstrap: Option<String>,
+    pub(super) start_command: Option<String>,
+    pub(super) matrix: bool,
+    pub(super) real_input: bool,
+    pub(super) jobs: usize,
+    pub(super) seed: u64,
+    pub(super) install_only: bool,
+    pub(super) cache: PathBuf,
+}
+
+impl Options {
+    pub(super) fn parse(args: &[String]) -> Result<Self> {
+        let mut options = Self {
+            only: Vec::new(),
+            bootstrap: None,
+            start_command: None,
+            matrix: true,
+            real_input: true,
+            jobs: 2,
+            seed: now_nanos(),
+            install_only: false,
+            cache: cache(),
+        };
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().cloned().with_context(|| format!("{word} needs a value\n{USAGE}"));
+            match word.as_str() {
+                "--only" => options.only.push(value()?),
+                "--bootstrap" => options.bootstrap = Some(value()?),
+                "--start-command" => options.start_command = Some(value()?),
+                "--matrix" => options.real_input = false,
+                "--real-input" => options.matrix = false,
+                "--jobs" => options.jobs = value()?.parse::<usize>().context("--jobs")?.max(1),
+                "--seed" => options.seed = value()?.parse().context("--seed")?,
+                "--install-only" => options.install_only = true,
+                _ => bail!("{word} is not known\n{USAGE}"),
+            }
+        }
+        eprintln!("seed {}", options.seed);
+        Ok(options)
+    }
+
+    /// Whether the client of this name takes part.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str()))
+    }
+
+    /// An empty folder for this run: logs of all programs, data of the broker. Kept when the run fails.
+    pub(super) fn fresh_workplace(&self) -> Result<PathBuf> {
+        let folder = self.cache.join("runs").join(format!("{}", std::process::id()));
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// A number from 1 to `below` − 1 that the seed and `name` choose.
+    pub(super) fn arbitrary(&self, name: &str, below: u64) -> u64 {
+        let mut state = self.seed ^ 0x9e37_79b9_7f4a_7c15;
+        for byte in name.bytes() {
+            state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            state ^= state >> 29;
+        }
+        1 + state % (below - 1)
+    }
+}
+
+/// Where clients are installed: `$CHRONIK_CACHE`, or beside the compiler's output.
+pub(crate) fn cache() -> PathBuf {
+    if let Some(folder) = std::env::var_os("CHRONIK_CACHE") {
+        return PathBuf::from(folder).join("clients");
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root::dir().join("target"), PathBuf::from);
+    root::dir().join(target).join("clients")
+}
+
+/// The folder of the client programs.
+pub(super) fn programs() -> PathBuf {
+    root::dir().join("tests/clients")
+}
+
+/// The broker that is tested unless told otherwise.
+pub(super) fn chronik(cache: &Path) -> PathBuf {
+    cache.parent().map_or_else(|| root::dir().join("target"), Path::to_path_buf).join("release/chronik")
+}
+
+fn now_nanos() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| u64::from(time.subsec_nanos()))
+}

@@ -1,0 +1,253 @@
+//! The counts of `tests/clients/scenarios.md` for one client: before a kill -9 of the broker, and after it.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::catalog::{Client, LIBRDKAFKA};
+use super::judge::{self, ALL, Offsets, PARTITIONS, PER_PARTITION};
+use super::options::Options;
+use super::process::{Running, Said};
+use super::report::Report;
+
+/// The longest a program may take for one scenario.
+pub(super) const PATIENCE: Duration = Duration::from_secs(75);
+/// How long after the last expected record a repeated one would still be noticed.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+
+/// One client with its topic and groups.
+pub(super) struct Subject<'a> {
+    client: &'a Client,
+    options: &'a Options,
+    workplace: &'a Path,
+    bootstrap: String,
+    topic: String,
+    /// What the group that was stopped before the kill has committed.
+    held: Mutex<Option<Offsets>>,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn new(client: &'a Client, options: &'a Options, workplace: &'a Path, bootstrap: &str) -> Self {
+        let topic = format!("{}-{:x}", client.name, options.seed);
+        let held = Mutex::new(None);
+        Self { client, options, workplace, bootstrap: bootstrap.to_owned(), topic, held }
+    }
+
+    /// All scenarios of a broker that runs.
+    pub(super) fn before_the_kill(&self, report: &Report) {
+        let name = self.client.name;
+        if !report.add(name, "produce", self.produce_all(&self.topic, true)) {
+            return;
+        }
+        report.add(name, "fresh group", self.fresh("first"));
+        report.add(name, "again", self.nothing_more("first", "again"));
+        report.add(name, "stop, rest", self.stop_and_rest("stopped"));
+        report.add(name, "two members", self.two_members("pair"));
+        report.add(name, "stop", self.stop_and_hold());
+    }
+
+    /// What the groups from before must find after the kill, and the same scenarios again with groups that begin after it.
+    pub(super) fn after_the_kill(&self, report: &Report) {
+        let name = self.client.name;
+        report.add(name, "| killed: again", self.nothing_more("first", "killed-again"));
+        report.add(name, "rest", self.rest_of_held());
+        report.add(name, "fresh group'", self.fresh("later"));
+        report.add(name, "again'", self.nothing_more("later", "later-again"));
+        report.add(name, "stop, rest'", self.stop_and_rest("later-stopped"));
+        report.add(name, "two members'", self.two_members("later-pair"));
+    }
+
+    fn produce_all(&self, topic: &str, create: bool) -> Result<String> {
+        if create && !self.client.creates_topics() {
+            let words = ["produce", "--create", "--per-partition", "0"];
+            self.run_as(&LIBRDKAFKA, topic, &words, "create")?;
+        }
+        let count = PER_PARTITION.to_string();
+        let mut words = vec!["produce", "--per-partition", &count];
+        if create && self.client.creates_topics() {
+            words.push("--create");
+        }
+        let said = self.run_as(self.client, topic, &words, &format!("produce-{}", topic.len()))?;
+        let (count, last) = said.produced.context("it did not say what it produced")?;
+        ensure!(count == ALL as u64, "it says that {count} were acknowledged");
+        let right = (0..PARTITIONS).map(|partition| (partition, PER_PARTITION - 1)).collect();
+        ensure!(last.is_empty() || last == right, "last offsets are {last:?}");
+        Ok(count.to_string())
+    }
+
+    /// A group that is new reads everything.
+    fn fresh(&self, group: &str) -> Result<String> {
+        let said = self.consume(group, group, &["--expect", &ALL.to_string()])?;
+        judge::exactly(said.records.iter(), &Offsets::new())?;
+        judge::summary(&said, "idle", &judge::everything())?;
+        Ok(said.records.len().to_string())
+    }
+
+    /// A group that has read everything reads nothing.
+    fn nothing_more(&self, group: &str, log: &str) -> Result<String> {
+        let said = self.consume(group, log, &["--expect", "0"])?;
+        judge::exactly(said.records.iter(), &judge::everything())?;
+        judge::summary(&said, "idle", &judge::everything())?;
+        Ok(said.records.len().to_string())
+    }
+
+    /// Stops after an arbitrary number of records and a synchronous commit. Returns what is committed.
+    fn stop(&self, group: &str) -> Result<(Offsets, usize)> {
+        let count = self.options.arbitrary(&format!("{}/{group}", self.client.name), ALL as u64);
+        let said = self.consume(group, group, &["--stop-after", &count.to_string()])?;
+        ensure!(said.records.len() as u64 == count, "{} records read, not {count}", said.records.len());
+        let committed = judge::next_offsets(said.records.iter());
+        judge::summary(&said, "stop-after", &committed)?;
+        Ok((committed, said.records.len()))
+    }
+
+    /// Reads on where `committed` says.
+    fn rest(&self, group: &str, committed: &Offsets) -> Result<usize> {
+        let count = ALL - committed.values().sum::<i64>();
+        let said = self.consume(group, &format!("{group}-rest"), &["--expect", &count.to_string()])?;
+        judge::exactly(said.records.iter(), committed)?;
+        judge::summary(&said, "idle", &judge::everything())?;
+        Ok(said.records.len())
+    }
+
+    fn stop_and_rest(&self, group: &str) -> Result<String> {
+        let (committed, count) = self.stop(group)?;
+        let rest = self.rest(group, &committed).with_context(|| format!("after {count} of {ALL}"))?;
+        Ok(format!("{count}+{rest}"))
+    }
+
+    fn stop_and_hold(&self) -> Result<String> {
+        let (committed, count) = self.stop("held")?;
+        if let Ok(mut held) = self.held.lock() {
+            *held = Some(committed);
+        }
+        Ok(count.to_string())
+    }
+
+    fn rest_of_held(&self) -> Result<String> {
+        let committed = self.held.lock().ok().and_then(|held| held.clone()).context("nothing was held")?;
+        Ok(self.rest("held", &committed)?.to_string())
+    }
+
+    /// Two members wait on an empty topic until both hold partitions; then everything is produced.
+    fn two_members(&self, group: &str) -> Result<String> {
+        let topic = format!("{}-{group}", self.topic);
+        self.run_as(
+            creator(self.client),
+            &topic,
+            &["produce", "--create", "--per-partition", "0"],
+            &format!("{group}-create"),
+        )?;
+        let members = Members::start(2, |index| self.member(&topic, group, index))?;
+        let members = members.share(PARTITIONS)?;
+        self.produce_all(&topic, false)?;
+        let said = members.read(ALL as usize)?;
+        judge::exactly(said.iter().flat_map(|said| &said.records), &Offsets::new())?;
+        for said in &said {
+            judge::summary(said, "stopped", &judge::everything())?;
+        }
+        Ok(said.iter().map(|said| said.records.len().to_string()).collect::<Vec<_>>().join("+"))
+    }
+
+    fn member(&self, topic: &str, group: &str, index: usize) -> Result<Running> {
+        let mut command = self.command(self.client, topic, &["consume", "--group", &format!("{topic}-{group}")]);
+        Running::start(&mut command, &self.log(&format!("{group}-{index}")))
+    }
+
+    fn consume(&self, group: &str, log: &str, words: &[&str]) -> Result<Said> {
+        let group = format!("{}-{group}", self.topic);
+        let words: Vec<&str> = ["consume", "--group", &group].iter().chain(words).copied().collect();
+        self.run_as(self.client, &self.topic, &words, log)
+    }
+
+    fn run_as(&self, client: &Client, topic: &str, words: &[&str], log: &str) -> Result<Said> {
+        Running::start(&mut self.command(client, topic, words), &self.log(log))?.finish(Instant::now() + PATIENCE)
+    }
+
+    fn command(&self, client: &Client, topic: &str, words: &[&str]) -> Command {
+        let mut command = client.program(&self.options.cache);
+        command.args(words).args(["--bootstrap", &self.bootstrap, "--topic", topic]);
+        command
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.workplace.join(format!("{}-{name}.log", self.client.name))
+    }
+}
+
+/// The client that creates topics for `client`.
+fn creator(client: &Client) -> &Client {
+    if client.creates_topics() { client } else { &LIBRDKAFKA }
+}
+
+/// Members of one group, each a process.
+pub(super) struct Members(Vec<Running>);
+
+impl Members {
+    pub(super) fn start(count: usize, member: impl Fn(usize) -> Result<Running>) -> Result<Self> {
+        (0..count).map(member).collect::<Result<Vec<_>>>().map(Self)
+    }
+
+    /// Waits until every member holds partitions, and together they hold each partition once.
+    pub(super) fn share(mut self, partitions: i64) -> Result<Self> {
+        let shared = Cell::new(Vec::new());
+        let told = self.until(|members| {
+            let mut all: Vec<i64> = members.iter().flat_map(|member| member.said.assigned.iter().copied()).collect();
+            all.sort_unstable();
+            let well = all.iter().copied().eq(0..partitions) && members.iter().all(|m| !m.said.assigned.is_empty());
+            shared.set(members.iter().map(|member| member.said.assigned.clone()).collect());
+            well
+        });
+        told.with_context(|| format!("assignments {:?}", shared.take()))?;
+        Ok(self)
+    }
+
+    /// Waits until they have read `count` records together, and a while longer for repeated ones; has each commit, then ends one after the other.
+    pub(super) fn read(mut self, count: usize) -> Result<Vec<Said>> {
+        let read = Cell::new(0);
+        let all = self.until(|members| {
+            read.set(members.iter().map(|member| member.said.records.len()).sum());
+            read.get() >= count
+        });
+        all.with_context(|| format!("{} of {count} read", read.get()))?;
+        let linger = Instant::now() + LINGER;
+        while Instant::now() < linger {
+            self.listen()?;
+        }
+        for member in &mut self.0 {
+            member.ask_for_commit()?;
+        }
+        self.until(|members| members.iter().all(|member| member.said.commits == 1)).context("commit")?;
+        let mut said = Vec::new();
+        for mut member in self.0 {
+            member.ask_to_stop();
+            said.push(member.finish(Instant::now() + PATIENCE)?);
+        }
+        Ok(said)
+    }
+
+    fn until(&mut self, condition: impl Fn(&[Running]) -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(&self.0) {
+            self.listen()?;
+            if Instant::now() > deadline {
+                let words: String = self.0.iter().map(Running::last_words).collect();
+                bail!("not within {PATIENCE:?}{words}");
+            }
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self) -> Result<()> {
+        for member in &mut self.0 {
+            if !member.listen(Duration::from_millis(10))? {
+                bail!("a member ended early{}", member.last_words());
+            }
+        }
+        Ok(())
+    }
+}

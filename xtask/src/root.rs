@@ -10,6 +10,16 @@ pub fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
+/// Where the compiler's output goes.
+pub(crate) fn target() -> PathBuf {
+    dir().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from))
+}
+
+/// Where tests install what they need: `$CHRONIK_CACHE`, or beside the compiler's output.
+pub(crate) fn cache() -> PathBuf {
+    std::env::var_os("CHRONIK_CACHE").map_or_else(|| target().join("cache"), PathBuf::from)
+}
+
 /// Runs `program` in the root of the repository with its output shown; an error unless it succeeds.
 pub fn run(program: &str, args: &[&str]) -> Result<()> {
     eprintln!("$ {program} {}", args.join(" "));

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::options::{self, Options};
+use super::options::Options;
+use crate::{kafka, root};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A broker, stopped when dropped if it is ours.
 pub(super) struct Broker {
@@ -20,8 +22,7 @@ pub(super) struct Broker {
 
 struct Own {
     port: u16,
-    command: Option<String>,
-    program: PathBuf,
+    kafka: bool,
     data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -38,8 +39,7 @@ impl Broker {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let own = Own {
             port,
-            command: options.start_command.clone(),
-            program: options::chronik(&options.cache),
+            kafka: options.kafka,
             data: workplace.join("data"),
             log: workplace.join("broker.log"),
             child: None,
@@ -68,7 +68,25 @@ impl Broker {
         self.spawn()
     }
 
-    /// Ends a broker of ours.
+    /// SIGTERM: a broker of ours has [`STOPPED_WITHIN`] to end by itself. Returns how long it took.
+    pub(super) fn terminate(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        let Some(mut child) = self.own.as_mut().and_then(|own| own.child.take()) else { return Ok(Duration::ZERO) };
+        root::output(Command::new("kill").args(["-TERM", &child.id().to_string()]))?;
+        loop {
+            if child.try_wait()?.is_some() {
+                return Ok(start.elapsed());
+            }
+            if start.elapsed() > STOPPED_WITHIN {
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!("the broker did not end within {STOPPED_WITHIN:?} of SIGTERM");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Ends a broker of ours, without a word.
     pub(super) fn stop(&mut self) {
         if let Some(mut child) = self.own.as_mut().and_then(|own| own.child.take()) {
             let _ = child.kill();
@@ -78,7 +96,7 @@ impl Broker {
 
     fn spawn(&mut self) -> Result<()> {
         let Some(own) = &mut self.own else { return Ok(()) };
-        let mut command = own.command();
+        let mut command = own.command()?;
         let log = OpenOptions::new().create(true).append(true).open(&own.log)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let start = Instant::now();
@@ -100,16 +118,14 @@ impl Broker {
 }
 
 impl Own {
-    fn command(&self) -> Command {
-        if let Some(text) = &self.command {
-            let mut command = Command::new("sh");
-            command.args(["-c", text]).env("PORT", self.port.to_string()).env("DATA", &self.data);
-            return command;
+    fn command(&self) -> Result<Command> {
+        if self.kafka {
+            return kafka::broker(self.port, &self.data);
         }
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(root::target().join("release/chronik"));
         command.arg("start").arg("--data-dir").arg(&self.data);
         command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));
-        command
+        Ok(command)
     }
 }
 

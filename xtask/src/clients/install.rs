@@ -1,18 +1,18 @@
 //! Installs the clients by their public package names, each into its own folder of the cache.
 //!
-//! A stamp file holds what an installation was made from; it is made again when that has changed. What comes over the network is tried three times.
+//! A stamp file holds what an installation was made from; it is made again when that has changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::catalog::{Client, LIBRDKAFKA, Runtime};
 use super::{in_parallel, options};
-use crate::root;
+use crate::{fetch, root};
 
 /// Installs `clients`, and the one that creates topics for those that cannot.
 pub(crate) fn all(clients: &[&Client], cache: &Path) -> Result<()> {
@@ -43,7 +43,7 @@ fn one(client: &Client, cache: &Path) -> Result<bool> {
     let home = cache.join(client.name);
     let folder = options::programs().join(client.folder);
     if let Runtime::Debian { package } = client.runtime {
-        return debian(package, package);
+        return fetch::debian(package, package);
     }
     let stamp = home.join("stamp");
     let made_from = inputs(client, &folder)?;
@@ -98,13 +98,11 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
 fn python(home: &Path, requirements: &Path) -> Result<()> {
     root::output(Command::new("python3").args(["-m", "venv"]).arg(home))?;
     let mut pip = Command::new(home.join("bin/pip"));
-    tried(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements))
+    fetch::tried(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements))
 }
 
 fn java(home: &Path, folder: &Path, pom: &str, calls: &str) -> Result<()> {
-    let jars = format!("-DoutputDirectory={}", home.join("jars").display());
-    let mut maven = Command::new("mvn");
-    tried(maven.args(["-q", "-B", "dependency:copy-dependencies", &jars, "-f"]).arg(folder.join(pom)))?;
+    fetch::maven(&folder.join(pom), &home.join("jars"))?;
     let mut compiler = Command::new("javac");
     compiler.args(["-cp", &format!("{}/jars/*", home.display()), "-d"]).arg(home.join("classes"));
     compiler.args(sources(&folder.join("src"))?).args(sources(&folder.join(calls))?);
@@ -112,7 +110,7 @@ fn java(home: &Path, folder: &Path, pom: &str, calls: &str) -> Result<()> {
 }
 
 fn go(home: &Path, folder: &Path) -> Result<()> {
-    tried(Command::new("go").args(["mod", "download"]).current_dir(folder))?;
+    fetch::tried(Command::new("go").args(["mod", "download"]).current_dir(folder))?;
     let mut build = Command::new("go");
     root::output(build.args(["build", "-o"]).arg(home.join("client")).arg(".").current_dir(folder)).map(drop)
 }
@@ -121,39 +119,5 @@ fn node(home: &Path, folder: &Path) -> Result<()> {
     fs::copy(folder.join("package.json"), home.join("package.json"))?;
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]);
-    tried(npm.current_dir(home))
-}
-
-/// Installs a Debian package unless `command` is there.
-pub(crate) fn debian(command: &str, package: &str) -> Result<bool> {
-    let there = Command::new("sh").args(["-c", &format!("command -v {command}")]).output()?.status.success();
-    if there {
-        return Ok(false);
-    }
-    apt(&["update", "-q"])?;
-    apt(&["install", "-y", "-q", "--no-install-recommends", package])?;
-    Ok(true)
-}
-
-/// `apt-get`, waiting for whoever holds its lock, asking nothing.
-pub(crate) fn apt(args: &[&str]) -> Result<()> {
-    let root = root::output(Command::new("id").arg("-u"))?.trim() == "0";
-    let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
-    if !root {
-        command.args(["-n", "apt-get"]);
-    }
-    tried(command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300"]).args(args))
-}
-
-/// Runs what may fail because of the network up to three times.
-fn tried(command: &mut Command) -> Result<()> {
-    let mut failure = anyhow!("not run");
-    for pause_secs in [2, 10, 0] {
-        match root::output(command) {
-            Ok(_) => return Ok(()),
-            Err(error) => failure = error,
-        }
-        std::thread::sleep(Duration::from_secs(pause_secs));
-    }
-    Err(failure)
+    fetch::tried(npm.current_dir(home))
 }

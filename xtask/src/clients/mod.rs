@@ -5,6 +5,7 @@
 
 mod broker;
 mod catalog;
+mod dump;
 mod install;
 mod judge;
 mod options;
@@ -26,8 +27,9 @@ use scenarios::Subject;
 
 pub fn run(args: &[String]) -> Result<()> {
     let options = Options::parse(args)?;
-    let clients: Vec<&Client> = catalog::CLIENTS.iter().filter(|client| options.wants(client.name)).collect();
-    if clients.is_empty() {
+    let wanted = |client: &&Client| options.matrix && options.wants(client.name);
+    let clients: Vec<&Client> = catalog::CLIENTS.iter().filter(wanted).collect();
+    if clients.is_empty() && options.matrix {
         bail!("no client's name contains what --only says; there are: {}", catalog::names());
     }
     install::all(&clients, &options.cache)?;
@@ -53,8 +55,10 @@ pub fn run(args: &[String]) -> Result<()> {
     if options.real_input {
         real_input::run(&options, &workplace, &broker, &report)?;
     }
+    if broker.is_ours() {
+        dump::run(&mut broker, &report);
+    }
     let ok = report.print();
-    broker.stop();
     if !ok {
         bail!("what the programs and the broker said is in {}", workplace.display());
     }

@@ -1,6 +1,6 @@
 //! The options of `cargo xtask clients`, and where its files go.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -10,8 +10,7 @@ use crate::root;
 const USAGE: &str = "usage: cargo xtask clients [options]
   --only TEXT            clients whose name contains TEXT; may be repeated
   --bootstrap HOST:PORT  a broker that runs already, in place of one of our own (then nothing is killed)
-  --start-command CMD    how to start another broker than target/release/chronik: a shell command that execs it,
-                         listens on 127.0.0.1:$PORT and keeps its data below $DATA
+  --kafka                Apache Kafka in place of target/release/chronik
   --matrix | --real-input   only the counts, only the package index
   --jobs N               clients at a time (2)
   --seed N               chooses the arbitrary points at which consumers stop
@@ -21,7 +20,7 @@ const USAGE: &str = "usage: cargo xtask clients [options]
 pub(super) struct Options {
     pub(super) only: Vec<String>,
     pub(super) bootstrap: Option<String>,
-    pub(super) start_command: Option<String>,
+    pub(super) kafka: bool,
     pub(super) matrix: bool,
     pub(super) real_input: bool,
     pub(super) jobs: usize,
@@ -35,13 +34,13 @@ impl Options {
         let mut options = Self {
             only: Vec::new(),
             bootstrap: None,
-            start_command: None,
+            kafka: false,
             matrix: true,
             real_input: true,
             jobs: 2,
             seed: now_nanos(),
             install_only: false,
-            cache: cache(),
+            cache: root::cache(),
         };
         let mut words = args.iter();
         while let Some(word) = words.next() {
@@ -49,7 +48,7 @@ impl Options {
             match word.as_str() {
                 "--only" => options.only.push(value()?),
                 "--bootstrap" => options.bootstrap = Some(value()?),
-                "--start-command" => options.start_command = Some(value()?),
+                "--kafka" => options.kafka = true,
                 "--matrix" => options.real_input = false,
                 "--real-input" => options.matrix = false,
                 "--jobs" => options.jobs = value()?.parse::<usize>().context("--jobs")?.max(1),
@@ -88,23 +87,9 @@ impl Options {
     }
 }
 
-/// Where clients are installed: `$CHRONIK_CACHE`, or beside the compiler's output.
-pub(crate) fn cache() -> PathBuf {
-    if let Some(folder) = std::env::var_os("CHRONIK_CACHE") {
-        return PathBuf::from(folder).join("clients");
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root::dir().join("target"), PathBuf::from);
-    root::dir().join(target).join("clients")
-}
-
 /// The folder of the client programs.
 pub(super) fn programs() -> PathBuf {
     root::dir().join("tests/clients")
-}
-
-/// The broker that is tested unless told otherwise.
-pub(super) fn chronik(cache: &Path) -> PathBuf {
-    cache.parent().map_or_else(|| root::dir().join("target"), Path::to_path_buf).join("release/chronik")
 }
 
 fn now_nanos() -> u64 {

@@ -15,6 +15,7 @@ use super::process::{Record, Running};
 use super::report::Report;
 use super::scenarios::{Members, PATIENCE};
 use super::{in_parallel, install};
+use crate::fetch;
 
 const PARTITIONS: i64 = 6;
 const MEMBERS: usize = 3;
@@ -49,7 +50,7 @@ pub(super) fn run(options: &Options, workplace: &Path, broker: &Broker, report: 
 fn write_input(path: &Path) -> Result<()> {
     let mut index = dump_available()?;
     if index.is_empty() {
-        install::apt(&["update", "-q"])?;
+        fetch::apt(&["update", "-q"])?;
         index = dump_available()?;
     }
     let mut file = String::with_capacity(index.len() + index.len() / 16);

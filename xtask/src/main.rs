@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 mod check;
+mod ci;
+mod clients;
 mod codegen;
+mod fetch;
+mod kafka;
 mod root;
 mod schemas;
 mod tidy;
@@ -18,6 +22,9 @@ struct Command {
 /// Everything that `cargo xtask` can do; help and dispatch derive from this table.
 const COMMANDS: &[Command] = &[
     Command { name: "check", about: "format, lints, tidy, generated code, tests", run: check::run },
+    Command { name: "ci", about: "everything, on a machine with the toolchains only", run: ci::run },
+    Command { name: "clients", about: "real Kafka clients, every count exact", run: clients::run },
+    Command { name: "kafka", about: "run Apache Kafka out of its jars: PORT [FOLDER]", run: kafka::run },
     Command { name: "tidy", about: "edges between crates, budgets, no machine's paths", run: tidy::run },
     Command { name: "codegen", about: "schemas to Rust; --check fails on a difference", run: codegen::run },
     Command { name: "schemas", about: "read the schemas out of Apache Kafka's jars", run: schemas::run },

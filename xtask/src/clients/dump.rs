@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::broker::Broker;
-use super::report::Report;
+use super::report::{Report, Table};
 use crate::{kafka, root};
 
 const OFFSETS_TOPIC: &str = "__consumer_offsets-";
@@ -20,12 +20,12 @@ const COMPLAINTS: [&str; 6] = ["isvalid: false", "invalid", "ismatch", "out of o
 pub(super) fn run(broker: &mut Broker, report: &Report) {
     const ROW: &str = "the broker's files";
     let stopped = broker.terminate().map(|took| format!("{} ms", took.as_millis()));
-    if !report.add(ROW, "SIGTERM to exit", stopped) {
+    if !report.add(Table::Files, ROW, "SIGTERM to exit", stopped) {
         return;
     }
     let Some(data) = broker.data() else { return };
-    report.add(ROW, "segments dumped", topics(data));
-    report.add(ROW, "group records decoded", offsets(data));
+    report.add(Table::Files, ROW, "segments dumped", topics(data));
+    report.add(Table::Files, ROW, "group records decoded", offsets(data));
 }
 
 /// Every segment and index of every topic of the clients. Returns how many records the tool has seen in how many batches.

@@ -12,7 +12,7 @@ use super::broker::Broker;
 use super::catalog::{Client, KCAT, LIBRDKAFKA};
 use super::options::{self, Options};
 use super::process::{Record, Running};
-use super::report::Report;
+use super::report::{Report, Table};
 use super::scenarios::{Members, PATIENCE};
 use super::{in_parallel, install};
 use crate::fetch;
@@ -41,7 +41,7 @@ pub(super) fn run(options: &Options, workplace: &Path, broker: &Broker, report: 
     let passages: Vec<(&Client, usize)> =
         CODECS.iter().enumerate().flat_map(|(codec, _)| [(&KCAT, codec), (&LIBRDKAFKA, codec)]).collect();
     in_parallel(options.jobs, &passages, |(client, codec)| {
-        report.add(&format!("by {}", client.name), CODECS[*codec], passage.run(client, *codec));
+        report.add(Table::PackageIndex, &format!("by {}", client.name), CODECS[*codec], passage.run(client, *codec));
     });
     Ok(())
 }

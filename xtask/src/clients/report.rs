@@ -7,14 +7,31 @@ use anyhow::Result;
 
 use super::catalog::Client;
 
+/// Which of the tables a cell belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Table {
+    /// The matrix of clients and scenarios.
+    Clients,
+    /// The package index, by codec.
+    PackageIndex,
+    /// What Kafka's tool says of the files.
+    Files,
+}
+
+impl Table {
+    const ALL: [(Self, &'static str); 3] =
+        [(Self::Clients, "client"), (Self::PackageIndex, "package index"), (Self::Files, "files")];
+}
+
 /// Gathers cells from all threads.
 pub(super) struct Report {
-    rows: Vec<&'static str>,
+    clients: Vec<&'static str>,
     cells: Mutex<Vec<Cell>>,
     start: Instant,
 }
 
 struct Cell {
+    table: Table,
     row: String,
     column: &'static str,
     outcome: Result<String, String>,
@@ -22,39 +39,45 @@ struct Cell {
 
 impl Report {
     pub(super) fn new(clients: &[&Client]) -> Self {
-        let rows = clients.iter().map(|client| client.name).collect();
-        Self { rows, cells: Mutex::new(Vec::new()), start: Instant::now() }
+        let clients = clients.iter().map(|client| client.name).collect();
+        Self { clients, cells: Mutex::new(Vec::new()), start: Instant::now() }
     }
 
     /// Adds a cell; a failure is also said at once. True when it is well.
-    pub(super) fn add(&self, row: &str, column: &'static str, outcome: Result<String>) -> bool {
+    pub(super) fn add(&self, table: Table, row: &str, column: &'static str, outcome: Result<String>) -> bool {
         let outcome = outcome.map_err(|error| format!("{error:#}"));
         if let Err(error) = &outcome {
             eprintln!("FAILED {row}, {column}: {error}");
         }
         let well = outcome.is_ok();
         if let Ok(mut cells) = self.cells.lock() {
-            cells.push(Cell { row: row.to_owned(), column, outcome });
+            cells.push(Cell { table, row: row.to_owned(), column, outcome });
         }
         well
+    }
+
+    /// Clients in the order of the catalog, others as their first cells came.
+    fn rows<'a>(&self, table: Table, cells: &[&'a Cell]) -> Vec<&'a str> {
+        let mut rows: Vec<&str> = Vec::new();
+        for cell in cells {
+            if !rows.contains(&cell.row.as_str()) {
+                rows.push(&cell.row);
+            }
+        }
+        if table == Table::Clients {
+            rows.sort_by_key(|row| self.clients.iter().position(|client| client == row));
+        }
+        rows
     }
 
     /// Prints the tables and the closing line. True when there is a cell and none failed.
     #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
     pub(super) fn print(&self) -> bool {
         let Ok(cells) = self.cells.lock() else { return false };
-        let (matrix, others): (Vec<&Cell>, Vec<&Cell>) =
-            cells.iter().partition(|cell| self.rows.iter().any(|row| *row == cell.row));
-        let mut rows: Vec<&str> = self.rows.clone();
-        print!("{}", table("client", &rows, &matrix));
-        rows.clear();
-        for cell in &others {
-            if !rows.contains(&cell.row.as_str()) {
-                rows.push(&cell.row);
-            }
+        for (table, title) in Table::ALL {
+            let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.table == table).collect();
+            print!("{}", text_of(title, &self.rows(table, &cells), &cells));
         }
-        rows.sort_unstable();
-        print!("{}", table("package index", &rows, &others));
         for cell in cells.iter() {
             if let Err(error) = &cell.outcome {
                 println!("FAILED {}, {}: {error}", cell.row, cell.column);
@@ -67,7 +90,7 @@ impl Report {
     }
 }
 
-fn table(title: &str, rows: &[&str], cells: &[&Cell]) -> String {
+fn text_of(title: &str, rows: &[&str], cells: &[&Cell]) -> String {
     let mut columns: Vec<&str> = Vec::new();
     for cell in cells {
         if !columns.contains(&cell.column) {

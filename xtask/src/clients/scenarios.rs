@@ -12,7 +12,7 @@ use super::catalog::{Client, LIBRDKAFKA};
 use super::judge::{self, ALL, Offsets, PARTITIONS, PER_PARTITION};
 use super::options::Options;
 use super::process::{Running, Said};
-use super::report::Report;
+use super::report::{Report, Table};
 
 /// The longest a program may take for one scenario.
 pub(super) const PATIENCE: Duration = Duration::from_secs(75);
@@ -40,25 +40,25 @@ impl<'a> Subject<'a> {
     /// All scenarios of a broker that runs.
     pub(super) fn before_the_kill(&self, report: &Report) {
         let name = self.client.name;
-        if !report.add(name, "produce", self.produce_all(&self.topic, true)) {
+        if !report.add(Table::Clients, name, "produce", self.produce_all(&self.topic, true)) {
             return;
         }
-        report.add(name, "fresh group", self.fresh("first"));
-        report.add(name, "again", self.nothing_more("first", "again"));
-        report.add(name, "stop, rest", self.stop_and_rest("stopped"));
-        report.add(name, "two members", self.two_members("pair"));
-        report.add(name, "stop", self.stop_and_hold());
+        report.add(Table::Clients, name, "fresh group", self.fresh("first"));
+        report.add(Table::Clients, name, "again", self.nothing_more("first", "again"));
+        report.add(Table::Clients, name, "stop, rest", self.stop_and_rest("stopped"));
+        report.add(Table::Clients, name, "two members", self.two_members("pair"));
+        report.add(Table::Clients, name, "stop", self.stop_and_hold());
     }
 
     /// What the groups from before must find after the kill, and the same scenarios again with groups that begin after it.
     pub(super) fn after_the_kill(&self, report: &Report) {
         let name = self.client.name;
-        report.add(name, "| killed: again", self.nothing_more("first", "killed-again"));
-        report.add(name, "rest", self.rest_of_held());
-        report.add(name, "fresh group'", self.fresh("later"));
-        report.add(name, "again'", self.nothing_more("later", "later-again"));
-        report.add(name, "stop, rest'", self.stop_and_rest("later-stopped"));
-        report.add(name, "two members'", self.two_members("later-pair"));
+        report.add(Table::Clients, name, "| killed: again", self.nothing_more("first", "killed-again"));
+        report.add(Table::Clients, name, "rest", self.rest_of_held());
+        report.add(Table::Clients, name, "fresh group'", self.fresh("later"));
+        report.add(Table::Clients, name, "again'", self.nothing_more("later", "later-again"));
+        report.add(Table::Clients, name, "stop, rest'", self.stop_and_rest("later-stopped"));
+        report.add(Table::Clients, name, "two members'", self.two_members("later-pair"));
     }
 
     fn produce_all(&self, topic: &str, create: bool) -> Result<String> {

@@ -459,6 +459,26 @@ impl Classic {
         Some(topics)
     }
 
+    /// What is counted as it changes is what counting gives.
+    #[cfg(test)]
+    pub(super) fn check_counts(&self) {
+        let mut again = Classic::new(Arc::clone(&self.id), 0);
+        for member in self.members.values() {
+            again.awaiting_join += usize::from(member.awaiting_join.is_some());
+            again.count_protocols(&member.protocols, 1);
+            if let Some(instance_id) = &member.instance_id {
+                assert_eq!(self.statics.get(instance_id), Some(&member.id));
+                again.statics.insert(Arc::clone(instance_id), Arc::clone(&member.id));
+            }
+        }
+        assert_eq!(self.awaiting_join, again.awaiting_join);
+        assert_eq!(self.supported, again.supported);
+        assert_eq!(self.statics, again.statics);
+        assert!(self.leader.as_ref().is_none_or(|leader| self.members.contains_key(leader)));
+        assert_eq!(self.leader.is_none(), self.members.is_empty());
+        assert!(self.pending_sync.iter().all(|member| self.members.contains_key(member)));
+    }
+
     fn count_protocols(&mut self, protocols: &[Protocol], by: isize) {
         // A protocol that a member names twice is one that it supports once.
         for (index, protocol) in protocols.iter().enumerate() {

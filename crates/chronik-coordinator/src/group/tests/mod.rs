@@ -2,6 +2,7 @@
 //! replayed, and must give the same stored state; replies are only seen once the log has committed.
 
 mod admin;
+mod chaos;
 mod joins;
 mod offsets;
 mod statics;

@@ -28,6 +28,9 @@ pub trait Machine {
     /// The only thing that changes stored state: a record that was appended, now or before the last restart.
     fn apply(&mut self, record: &Self::Record);
 
+    /// Records that make the stored state as it is now out of nothing.
+    fn snapshot(&self) -> Vec<Self::Record>;
+
     /// The log has been replayed to its end: soft state is made from stored state, timers are set.
     fn loaded(&mut self, now_ms: i64) -> Effects<Self>;
 }

@@ -28,6 +28,15 @@ pub struct Outgoing<R> {
     pub after: i64,
 }
 
+/// What [`Shard::rewrite`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The first offset that is still needed.
+    pub needed_from: i64,
+    /// What must be committed before the others can go.
+    pub after: i64,
+}
+
 /// A machine, its timers, and the end of its log.
 #[derive(Debug)]
 pub struct Shard<M: Machine> {
@@ -74,6 +83,17 @@ impl<M: Machine> Shard<M> {
     /// Runs the timers that are due.
     pub fn fire<L: Log<M::Record>>(&mut self, now_ms: i64, log: &mut L) -> Result<Vec<Outgoing<M::Reply>>, L::Error> {
         self.settle(now_ms, Effects::default(), log)
+    }
+
+    /// Writes the stored state anew, at the end of the log. Returns the offset of the first record that is still needed:
+    /// once everything that was appended is committed, those before can go.
+    pub fn rewrite<L: Log<M::Record>>(&mut self, log: &mut L) -> Result<Rewritten, L::Error> {
+        let needed_from = self.last_offset + 1;
+        let records = self.machine.snapshot();
+        if !records.is_empty() {
+            self.last_offset = log.append(&records)?;
+        }
+        Ok(Rewritten { needed_from, after: self.last_offset })
     }
 
     /// When [`Shard::fire`] has something to do next.
@@ -192,6 +212,10 @@ mod tests {
             self.0 += record;
         }
 
+        fn snapshot(&self) -> Vec<i64> {
+            vec![self.0]
+        }
+
         fn loaded(&mut self, _now_ms: i64) -> Effects<Self> {
             Effects::default()
         }
@@ -224,6 +248,18 @@ mod tests {
         let out = shard.request(9, RequestId(3), 0, &mut log).unwrap();
         assert_eq!((out[0].reply, out[0].after), (105, 1));
         assert_eq!(log, [5, 100, 100]);
+    }
+
+    #[test]
+    fn a_log_that_was_written_anew_needs_nothing_from_before() {
+        let (mut shard, mut log) = (Shard::new(Sum::default()), Vec::new());
+        shard.request(0, RequestId(1), 5, &mut log).unwrap();
+        shard.request(0, RequestId(1), 6, &mut log).unwrap();
+        let rewritten = shard.rewrite(&mut log).unwrap();
+        assert_eq!(rewritten, Rewritten { needed_from: 2, after: 2 });
+        let mut again = Shard::new(Sum::default());
+        log[2..].iter().for_each(|record| again.replay(record));
+        assert_eq!(again.machine().0, 11);
     }
 
     #[test]

@@ -37,6 +37,13 @@ const DAMAGED_PAUSE: Duration = Duration::from_secs(60);
 /// Logs that are read at the same time at start.
 const LOADS_AT_ONCE: usize = 4;
 
+/// A log is written anew when it has grown by this much, and by [`REWRITE_FACTOR`] times what is alive in it. So loading
+/// it takes time in proportion to what is alive, not to how often it was committed.
+const REWRITE_BYTES: u64 = 32 * 1024 * 1024;
+const REWRITE_FACTOR: u64 = 4;
+/// How often sizes are looked at.
+const REWRITE_CHECK: Duration = Duration::from_secs(60);
+
 /// What a shard answers: the machine's reply, or why there is none.
 pub(crate) type Answer = Result<GroupReply, ErrorCode>;
 
@@ -77,6 +84,25 @@ impl Clock {
 struct GroupShard {
     log: Arc<dyn OffsetsLog>,
     state: Mutex<State>,
+    growth: Mutex<Growth>,
+}
+
+/// What [`GroupShards::rewrite`] has to know of a log.
+#[derive(Debug, Default, Clone, Copy)]
+struct Growth {
+    /// Its size when it was written anew.
+    base_bytes: u64,
+    /// How much of that was alive.
+    alive_bytes: u64,
+}
+
+impl Growth {
+    /// Whether a log of this size is to be written anew.
+    fn is_due(&mut self, size: u64) -> bool {
+        // What lies before the part that is alive goes file by file.
+        self.base_bytes = self.base_bytes.min(size);
+        size - self.base_bytes >= REWRITE_BYTES.max(REWRITE_FACTOR * self.alive_bytes)
+    }
 }
 
 #[derive(Debug)]
@@ -166,7 +192,7 @@ impl GroupShards {
         }
         for log in logs {
             let is_empty = log.is_empty();
-            let shard = Arc::new(GroupShard { log, state: Mutex::new(State::ToLoad) });
+            let shard = Arc::new(GroupShard { log, state: Mutex::new(State::ToLoad), growth: Mutex::default() });
             if is_empty {
                 self.install(&shard, Shard::new(GroupMachine::new(self.config.clone())), -1);
             }
@@ -269,6 +295,7 @@ impl GroupShards {
     /// is there: offsets of others are taken away when a log has been loaded.
     pub(crate) async fn run(self: Arc<Self>, is_topic: impl Fn(&str) -> bool + Send + Sync) {
         let mut loads = FuturesUnordered::new();
+        let mut sizes = tokio::time::interval(REWRITE_CHECK);
         while !self.stopping.load(Ordering::Acquire) {
             while loads.len() < LOADS_AT_ONCE
                 && let Some(shard) = self.next_to_load()
@@ -287,6 +314,7 @@ impl GroupShards {
                 () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
                 () = self.wake.notified() => {}
                 Some(shard) = loads.next() => self.forget_missing_topics(shard, &is_topic),
+                _ = sizes.tick() => self.rewrite_what_has_grown().await,
             }
         }
     }
@@ -344,6 +372,42 @@ impl GroupShards {
         if !missing.is_empty() {
             self.ask_shard(shard, GroupRequest::TopicsDeleted(missing));
         }
+    }
+
+    async fn rewrite_what_has_grown(&self) {
+        let shards = self.shards.read().clone();
+        for shard in shards {
+            let size = shard.log.size_in_bytes();
+            if shard.growth.lock().is_due(size)
+                && let Err(error) = self.rewrite(&shard, size).await
+            {
+                self.failed(&shard, &error);
+            }
+        }
+    }
+
+    /// Writes what is alive in a log at its end, and lets go of the rest.
+    async fn rewrite(&self, shard: &GroupShard, size: u64) -> Result<(), log::LogError> {
+        let rewritten = match &mut *shard.state.lock() {
+            State::Running(running) => {
+                let now_ms = self.clock.now_ms();
+                running.shard.rewrite(&mut Writer::new(&*shard.log, now_ms))?
+            }
+            _ => return Ok(()),
+        };
+        let base_bytes = shard.log.size_in_bytes();
+        *shard.growth.lock() = Growth { base_bytes, alive_bytes: base_bytes.saturating_sub(size) };
+        if rewritten.after >= 0 {
+            shard.log.committed(rewritten.after).await?;
+        }
+        let log = Arc::clone(&shard.log);
+        let trimmed = tokio::task::spawn_blocking(move || log.trim(rewritten.needed_from)).await;
+        // Not trimmed is not lost: the next time will do.
+        if let Ok(Err(error)) = trimmed {
+            tracing::warn!(partition = shard.log.partition(), %error, "group coordinator: old records stay");
+        }
+        tracing::debug!(partition = shard.log.partition(), ?rewritten, "group coordinator: log written anew");
+        Ok(())
     }
 
     /// Runs what is due, and says when something will be next.

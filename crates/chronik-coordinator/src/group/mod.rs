@@ -304,6 +304,10 @@ impl Machine for GroupMachine {
         self.stored.apply(record);
     }
 
+    fn snapshot(&self) -> Vec<GroupRecord> {
+        self.stored.to_records()
+    }
+
     /// Members of groups that were stable have a session's time to be heard of.
     fn loaded(&mut self, now_ms: i64) -> GroupEffects {
         let mut effects = Effects::default();

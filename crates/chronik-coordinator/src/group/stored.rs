@@ -159,6 +159,25 @@ impl Stored {
         self.groups.get(group_id).map(|group| &group.offsets)
     }
 
+    /// Records that make this out of nothing. A group that has neither metadata nor offsets any more leaves no trace.
+    pub fn to_records(&self) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        for (group_id, group) in &self.groups {
+            if let Some(metadata) = &group.metadata {
+                records.push(GroupRecord::Group { group_id: Arc::clone(group_id), value: Some(metadata.clone()) });
+            }
+            for (topic, partitions) in &group.offsets {
+                records.extend(partitions.iter().map(|(partition, committed)| GroupRecord::Offset {
+                    group_id: Arc::clone(group_id),
+                    topic: Arc::clone(topic),
+                    partition: *partition,
+                    value: Some(committed.clone()),
+                }));
+            }
+        }
+        records
+    }
+
     /// The topics that something is committed for and that `wanted` picks.
     pub fn topics(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<str>> {
         let topics: BTreeSet<_> = self.groups.values().flat_map(|group| group.offsets.keys()).collect();

@@ -29,6 +29,10 @@ pub(crate) trait OffsetsLog: Debug + Send + Sync {
     fn committed(&self, offset: i64) -> Committing;
     /// Where the log begins and where what is committed ends. Blocks until nothing is on its way to disk.
     fn settled_range(&self) -> Result<(i64, i64), LogError>;
+    /// Its size on disk.
+    fn size_in_bytes(&self) -> u64;
+    /// What lies before the offset is not needed any more. Blocks.
+    fn trim(&self, before: i64) -> Result<(), LogError>;
     /// Batches from the one that holds `offset` on, at least one. Blocks.
     fn read(&self, offset: i64, max_bytes: usize) -> Result<Vec<u8>, LogError>;
 }

@@ -16,6 +16,7 @@ use super::*;
 #[derive(Debug, Default)]
 struct MemoryLog {
     batches: Mutex<Vec<Vec<u8>>>,
+    start: AtomicI64,
     end: AtomicI64,
     /// Appended but not committed, once `manual` is set.
     high_watermark: AtomicI64,
@@ -84,7 +85,17 @@ impl OffsetsLog for Handle {
         if self.0.broken.load(Ordering::SeqCst) {
             return Err(LogError::Storage("the disk is gone".into()));
         }
-        Ok((0, self.0.high_watermark.load(Ordering::SeqCst)))
+        Ok((self.0.start.load(Ordering::SeqCst), self.0.high_watermark.load(Ordering::SeqCst)))
+    }
+
+    fn size_in_bytes(&self) -> u64 {
+        self.0.batches.lock().iter().map(|batch| batch.len() as u64).sum()
+    }
+
+    fn trim(&self, before: i64) -> Result<(), LogError> {
+        self.0.batches.lock().retain(|batch| BatchHeader::parse(batch).unwrap().next_offset() > before);
+        self.0.start.store(before, Ordering::SeqCst);
+        Ok(())
     }
 
     fn read(&self, offset: i64, _max_bytes: usize) -> Result<Vec<u8>, LogError> {
@@ -239,6 +250,30 @@ async fn a_parked_join_is_released_by_a_timer_or_by_the_end() {
     assert_eq!(parked.answer().await, Err(ErrorCode::NotCoordinator));
     assert_eq!(world.commit("t", 1).await, Err(ErrorCode::NotCoordinator));
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_has_grown_is_written_anew() {
+    let log = Arc::new(MemoryLog::default());
+    let world = World::new(Arc::clone(&log), GroupConfig::default());
+    for offset in 0..50 {
+        assert_eq!(world.commit("t", offset).await, taken());
+    }
+    let shard = Arc::clone(&world.shards.shards.read()[0]);
+    let size = log_size(&shard);
+    assert!(!shard.growth.lock().is_due(size) && shard.growth.lock().is_due(REWRITE_BYTES));
+    world.shards.rewrite(&shard, size).await.unwrap();
+    assert_eq!((log.start.load(Ordering::SeqCst), log.batches.lock().len()), (50, 1));
+    assert!(log_size(&shard) < size / 10);
+    assert_eq!(world.commit("u", 7).await, taken());
+    world.stop().await;
+    let world = World::new(log, GroupConfig::default());
+    assert_eq!((world.committed("t").await, world.committed("u").await), (49, 7));
+    world.stop().await;
+}
+
+fn log_size(shard: &GroupShard) -> u64 {
+    shard.log.size_in_bytes()
 }
 
 #[tokio::test]

@@ -125,6 +125,13 @@ impl Script {
         assert_eq!(&again, self.shard.machine().stored());
     }
 
+    /// The log is written anew, and what came before is gone.
+    fn rewrite(&mut self) {
+        let rewritten = self.shard.rewrite(&mut self.log).unwrap();
+        self.log.0.drain(..rewritten.needed_from as usize);
+        self.replay();
+    }
+
     /// The broker dies and comes back: what was parked is gone, what is in the log is not.
     fn restart(&mut self) {
         self.shard = Shard::new(GroupMachine::new(self.config.clone()));

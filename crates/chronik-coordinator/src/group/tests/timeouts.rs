@@ -168,3 +168,17 @@ fn a_group_larger_than_a_lowered_limit_rebalances_after_a_restart() {
     group.advance_ms(60_000);
     assert_eq!(group.joined(fast).members.len(), 1);
 }
+
+#[test]
+fn a_log_that_was_written_anew_holds_all_that_counts() {
+    let mut group = Script::new();
+    let ([a, b], generation) = group.stable(["a", "b"]);
+    for offset in 0..100 {
+        assert_eq!(group.commit(check(&a, generation), "t", offset), Ok(ErrorCode::None));
+    }
+    assert!(group.log.0.len() > 100);
+    group.rewrite();
+    assert_eq!(group.log.0.len(), 2);
+    group.restart();
+    assert_eq!((group.committed("t"), group.heartbeat(&b, generation)), (99, ErrorCode::None));
+}

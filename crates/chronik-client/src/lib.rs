@@ -7,6 +7,8 @@ pub mod cluster;
 pub mod connection;
 pub mod consumer;
 pub mod error;
+pub mod producer;
 
 pub use cluster::{Client, ClientOptions, Node};
 pub use error::Error;
+pub use producer::{Producer, ProducerOptions, ProducerRecord};

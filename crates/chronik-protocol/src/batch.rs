@@ -252,6 +252,16 @@ pub fn patch(head: &mut [u8; PATCHED_SIZE], base_offset: i64, leader_epoch: i32)
     head[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
 }
 
+/// Gives a finished batch another producer and sequence, and the checksum that goes with them. Does nothing to bytes that are no batch.
+pub fn set_producer(batch: &mut [u8], producer_id: i64, producer_epoch: i16, base_sequence: i32) {
+    if batch.len() >= HEADER_SIZE {
+        batch[43..51].copy_from_slice(&producer_id.to_be_bytes());
+        batch[51..53].copy_from_slice(&producer_epoch.to_be_bytes());
+        batch[53..57].copy_from_slice(&base_sequence.to_be_bytes());
+        write_crc(batch);
+    }
+}
+
 /// CRC-32C (Castagnoli) of `bytes`.
 pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)

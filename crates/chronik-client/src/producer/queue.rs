@@ -1,0 +1,372 @@
+//! The batches of one partition, from being filled until their outcome is known, and the rules that keep their order.
+//!
+//! Batches leave in the order they were opened in. After a failure nothing more leaves until all that is on its way has come
+//! back; then what failed goes again, oldest first. Sequence numbers are given when a batch leaves for the first time and
+//! stay with it, so that the broker can tell a repetition from a new batch.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chronik_protocol::batch::{BatchBuilder, increment_sequence};
+use chronik_protocol::compression::Compression;
+use tokio::time::Instant;
+
+use super::delivery::{Ending, Outcome};
+use crate::error::Error;
+
+/// A batch of records for one partition.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Rises in the order in which batches were opened.
+    pub(super) id: u64,
+    pub(super) content: Content,
+    pub(super) count: i32,
+    pub(super) outcome: Arc<Outcome>,
+    /// Bytes of the producer's buffer that it holds.
+    pub(super) reserved: usize,
+    pub(super) opened: Instant,
+    /// Sequence number of the first record, once it was sent by an idempotent producer.
+    pub(super) sequence: Option<i32>,
+    /// True if it was sent and nobody knows whether it was appended.
+    pub(super) ambiguous: bool,
+    /// Why the last attempt failed.
+    pub(super) last_error: Option<Error>,
+}
+
+/// Records before and after they were encoded.
+#[derive(Debug)]
+pub(super) enum Content {
+    Building(BatchBuilder),
+    Built(Bytes),
+}
+
+impl Batch {
+    pub(super) fn size(&self) -> usize {
+        match &self.content {
+            Content::Building(builder) => builder.uncompressed_size(),
+            Content::Built(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// One partition.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    /// Node id, −1 while unknown.
+    pub(super) leader: i32,
+    open: Option<Batch>,
+    /// Closed batches that are not on their way, by id.
+    pending: VecDeque<Batch>,
+    /// Ids of the batches that are on their way, rising.
+    in_flight: Vec<u64>,
+    /// A failure has happened: nothing leaves until nothing is on its way.
+    draining: bool,
+    backoff_until: Option<Instant>,
+    failures: u32,
+    next_sequence: i32,
+    /// The batch of this id was refused for good, and had this sequence number: those behind it move up.
+    renumber_from: Option<(u64, i32)>,
+}
+
+/// Longest and shortest pause before a failed batch goes again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Queue {
+    pub(super) fn new(topic: Arc<str>, partition: i32, leader: i32) -> Self {
+        Self {
+            topic,
+            partition,
+            leader,
+            open: None,
+            pending: VecDeque::new(),
+            in_flight: Vec::new(),
+            draining: false,
+            backoff_until: None,
+            failures: 0,
+            next_sequence: 0,
+            renumber_from: None,
+        }
+    }
+
+    /// The open batch, if a record of `size` bytes still fits into it.
+    pub(super) fn open_with_room(&mut self, size: usize, batch_bytes: usize) -> Option<&mut Batch> {
+        self.open.as_mut().filter(|open| open.size() + size <= batch_bytes)
+    }
+
+    /// Opens a batch; one that was open is closed. The outcome is told from here on.
+    pub(super) fn open(&mut self, id: u64, compression: Compression, now: Instant) -> &mut Batch {
+        self.close_open();
+        let partition = self.partition;
+        self.open.insert(Batch {
+            id,
+            content: Content::Building(BatchBuilder::new().compression(compression)),
+            count: 0,
+            outcome: Outcome::new(partition),
+            reserved: 0,
+            opened: now,
+            sequence: None,
+            ambiguous: false,
+            last_error: None,
+        })
+    }
+
+    /// Closes the open batch: it leaves at the next chance.
+    pub(super) fn close_open(&mut self) {
+        self.pending.extend(self.open.take());
+    }
+
+    pub(super) fn close_if_full(&mut self, batch_bytes: usize) -> bool {
+        let full = self.open.as_ref().is_some_and(|open| open.size() >= batch_bytes);
+        if full {
+            self.close_open();
+        }
+        full
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_none() && self.pending.is_empty() && self.in_flight.is_empty()
+    }
+
+    pub(super) fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// When something is to be looked at again, if nothing else happens: the linger time or the pause is over.
+    pub(super) fn due(&self, linger: Duration) -> Option<Instant> {
+        let ready = if self.pending.is_empty() { self.open.as_ref()?.opened + linger } else { self.pending[0].opened };
+        if self.draining {
+            return None;
+        }
+        Some(self.backoff_until.map_or(ready, |until| until.max(ready)))
+    }
+
+    /// When the oldest batch that is not on its way runs out of time.
+    pub(super) fn expires(&self, delivery_timeout: Duration) -> Option<Instant> {
+        self.pending.front().or(self.open.as_ref()).map(|batch| batch.opened + delivery_timeout)
+    }
+
+    /// The size of the batch that would leave now, if one would.
+    pub(super) fn ready(&self, now: Instant, linger: Duration, in_flight_max: usize) -> Option<usize> {
+        if self.in_flight.len() >= in_flight_max || self.due(linger).is_none_or(|due| due > now) {
+            return None;
+        }
+        self.pending.front().or(self.open.as_ref()).map(Batch::size)
+    }
+
+    /// Takes the batch that leaves now, numbered if the producer is idempotent.
+    pub(super) fn take(&mut self, numbered: bool) -> Option<Batch> {
+        if self.pending.is_empty() {
+            self.close_open();
+        }
+        let mut batch = self.pending.pop_front()?;
+        if numbered && batch.sequence.is_none() {
+            batch.sequence = Some(self.next_sequence);
+            self.next_sequence = increment_sequence(self.next_sequence, batch.count);
+        }
+        self.in_flight.push(batch.id);
+        self.backoff_until = None;
+        Some(batch)
+    }
+
+    /// True if a batch that was opened before this one has no outcome yet.
+    pub(super) fn has_earlier(&self, id: u64) -> bool {
+        self.in_flight.first().is_some_and(|first| *first < id)
+            || self.pending.front().is_some_and(|batch| batch.id < id)
+    }
+
+    /// A batch was appended.
+    pub(super) fn succeeded(&mut self, id: u64) {
+        self.failures = 0;
+        self.returned(id);
+    }
+
+    /// A batch has to go again.
+    pub(super) fn failed(&mut self, batch: Batch, now: Instant) {
+        let id = batch.id;
+        let at = self.pending.partition_point(|other| other.id < id);
+        self.pending.insert(at, batch);
+        self.draining = true;
+        self.failures += 1;
+        let pause = BACKOFF.0 * 2u32.saturating_pow(self.failures.min(10) - 1);
+        self.backoff_until = Some(now + pause.min(BACKOFF.1));
+        self.returned(id);
+    }
+
+    /// A batch was refused for good and was not appended: its numbers are free.
+    pub(super) fn refused(&mut self, batch: &Batch) {
+        self.free_sequence(batch);
+        self.draining = true;
+        self.returned(batch.id);
+    }
+
+    fn free_sequence(&mut self, batch: &Batch) {
+        let Some(sequence) = batch.sequence else { return };
+        if self.renumber_from.is_none_or(|(first, _)| batch.id < first) {
+            self.renumber_from = Some((batch.id, sequence));
+        }
+    }
+
+    fn returned(&mut self, id: u64) {
+        self.in_flight.retain(|other| *other != id);
+        if !self.in_flight.is_empty() {
+            return;
+        }
+        self.draining = false;
+        if let Some((refused, mut sequence)) = self.renumber_from.take() {
+            let behind = self.pending.iter_mut().filter(|batch| batch.id > refused && batch.sequence.is_some());
+            for batch in behind {
+                batch.sequence = Some(sequence);
+                sequence = increment_sequence(sequence, batch.count);
+            }
+            self.next_sequence = sequence;
+        }
+    }
+
+    /// Takes the batches that ran out of time. True in the second place if numbers are lost with one of them: it may or may
+    /// not have been appended.
+    pub(super) fn expire(&mut self, now: Instant, delivery_timeout: Duration) -> (Vec<Batch>, bool) {
+        let mut expired = Vec::new();
+        let mut lost = false;
+        while self.expires(delivery_timeout).is_some_and(|at| at <= now) {
+            let Some(batch) = self.pending.pop_front().or_else(|| self.open.take()) else { break };
+            if batch.ambiguous && batch.sequence.is_some() {
+                lost = true;
+            } else {
+                self.free_sequence(&batch);
+            }
+            expired.push(batch);
+        }
+        if !expired.is_empty() && self.in_flight.is_empty() {
+            self.returned(u64::MAX);
+        }
+        (expired, lost)
+    }
+
+    /// All batches that are not on their way.
+    pub(super) fn take_all(&mut self) -> Vec<Batch> {
+        self.close_open();
+        self.pending.drain(..).collect()
+    }
+
+    /// Numbers start again from 0: the producer has a new epoch. Nothing may be on its way.
+    pub(super) fn restart_sequence(&mut self) {
+        self.next_sequence = 0;
+        self.renumber_from = None;
+        for batch in &mut self.pending {
+            batch.sequence = None;
+            batch.ambiguous = false;
+        }
+    }
+}
+
+/// The end of a batch that could not be delivered in time.
+pub(super) fn timed_out(queue: &Queue, batch: &Batch, after: Duration) -> Ending {
+    let why = batch.last_error.as_ref().map_or_else(String::new, |error| format!(" (last: {error})"));
+    let what = format!("delivery to {}-{}{why}", queue.topic, queue.partition);
+    Ending::Refused { error: Error::Timeout { what, after }, record_errors: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINGER: Duration = Duration::from_millis(5);
+
+    /// A queue with closed batches of these many records, ids from 0.
+    fn queue(counts: &[i32]) -> (Queue, Instant) {
+        let now = Instant::now();
+        let mut queue = Queue::new("t".into(), 0, 1);
+        for (id, count) in (0..).zip(counts) {
+            queue.open(id, Compression::none(), now).count = *count;
+        }
+        queue.close_open();
+        (queue, now)
+    }
+
+    fn taken(queue: &mut Queue) -> (u64, i32) {
+        let batch = queue.take(true).unwrap();
+        (batch.id, batch.sequence.unwrap())
+    }
+
+    #[test]
+    fn an_open_batch_leaves_after_the_linger_time_and_a_closed_one_at_once() {
+        let now = Instant::now();
+        let mut queue = Queue::new("t".into(), 0, 1);
+        queue.open(0, Compression::none(), now);
+        assert_eq!(queue.ready(now, LINGER, 5), None);
+        assert_eq!(queue.due(LINGER), Some(now + LINGER));
+        assert!(queue.ready(now + LINGER, LINGER, 5).is_some());
+        queue.close_open();
+        assert!(queue.ready(now, LINGER, 5).is_some());
+        assert_eq!(queue.ready(now, LINGER, 0), None);
+    }
+
+    #[test]
+    fn failed_batches_go_again_in_order_with_their_numbers() {
+        let (mut queue, now) = queue(&[10, 5, 1]);
+        let batches: Vec<Batch> = (0..3).map(|_| queue.take(true).unwrap()).collect();
+        assert_eq!(batches.iter().map(|batch| batch.sequence.unwrap()).collect::<Vec<_>>(), [0, 10, 15]);
+        for batch in batches.into_iter().rev() {
+            assert_eq!(queue.ready(now + BACKOFF.1, LINGER, 5), None, "something is still on its way");
+            queue.failed(batch, now);
+        }
+        assert_eq!(queue.ready(now, LINGER, 5), None, "the pause is not over");
+        assert!(queue.ready(now + BACKOFF.1, LINGER, 5).is_some());
+        assert_eq!([taken(&mut queue), taken(&mut queue), taken(&mut queue)], [(0, 0), (1, 10), (2, 15)]);
+    }
+
+    #[test]
+    fn a_refused_batch_frees_its_numbers_for_those_behind() {
+        let (mut queue, now) = queue(&[10, 5, 1, 7]);
+        let batches: Vec<Batch> = (0..3).map(|_| queue.take(true).unwrap()).collect();
+        let [first, second, third] = <[Batch; 3]>::try_from(batches).unwrap();
+        queue.succeeded(first.id);
+        queue.refused(&second);
+        assert!(!queue.has_earlier(third.id));
+        queue.failed(third, now);
+        assert_eq!([taken(&mut queue), taken(&mut queue)], [(2, 10), (3, 11)]);
+    }
+
+    #[test]
+    fn time_runs_out_oldest_first_and_numbers_of_a_batch_that_may_be_there_are_lost() {
+        let limit = Duration::from_secs(1);
+        let (mut queue, now) = queue(&[10, 5]);
+        let mut first = queue.take(true).unwrap();
+        assert_eq!(queue.expire(now, limit).0.len(), 0);
+        first.ambiguous = true;
+        queue.failed(first, now);
+        let (expired, lost) = queue.expire(now + limit, limit);
+        assert_eq!((expired.iter().map(|batch| batch.id).collect::<Vec<_>>(), lost), (vec![0, 1], true));
+        assert!(queue.is_idle());
+        queue.restart_sequence();
+        queue.open(2, Compression::none(), now).count = 3;
+        assert_eq!(taken(&mut queue), (2, 0));
+    }
+
+    #[test]
+    fn numbers_of_a_batch_that_was_never_sent_are_not_lost() {
+        let limit = Duration::from_secs(1);
+        let (mut queue, now) = queue(&[10]);
+        let batch = queue.take(true).unwrap();
+        queue.failed(batch, now);
+        let (expired, lost) = queue.expire(now + limit, limit);
+        assert_eq!((expired.len(), lost), (1, false));
+        queue.open(1, Compression::none(), now).count = 3;
+        assert_eq!(taken(&mut queue), (1, 0));
+    }
+
+    #[test]
+    fn the_order_of_outcomes_is_known() {
+        let (mut queue, now) = queue(&[1, 1]);
+        let (first, second) = (queue.take(true).unwrap(), queue.take(true).unwrap());
+        assert!(queue.has_earlier(second.id) && !queue.has_earlier(first.id));
+        let id = second.id;
+        queue.failed(first, now);
+        assert!(queue.has_earlier(id));
+    }
+}

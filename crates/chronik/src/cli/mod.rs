@@ -5,6 +5,7 @@ pub mod connect;
 pub mod consume;
 pub mod explain;
 pub mod group;
+pub mod produce;
 pub mod shell;
 pub mod topic;
 
@@ -40,6 +41,8 @@ pub struct Cli {
 pub enum Command {
     /// Topics and their partitions
     Topic(topic::Topic),
+    /// Write records to a topic
+    Produce(produce::Produce),
     /// Read records of a topic
     Consume(consume::Consume),
     /// Consumer groups and their offsets
@@ -79,6 +82,7 @@ pub fn report(fault: &Fault) -> u8 {
 fn dispatch(cli: Cli) -> Result<(), Fault> {
     match cli.command {
         Command::Topic(command) => command.run(cli.output),
+        Command::Produce(command) => command.run(cli.output),
         Command::Consume(command) => command.run(cli.output),
         Command::Group(command) => command.run(cli.output),
         Command::Explain(command) => command.run(cli.output),

@@ -1,0 +1,4 @@
+//! The store as a whole: appends and reads, ends of all kinds, damage.
+
+mod append;
+mod crash;

@@ -116,6 +116,14 @@ impl Fetched {
         Ok(())
     }
 
+    /// Calls `each` for every offset that the batches' headers count, without looking at the records.
+    pub fn for_each_offset(&self, mut each: impl FnMut(i64)) {
+        for batch in Batches::new(&self.data).map_while(Result::ok) {
+            let first = batch.header.base_offset.max(self.from);
+            (first..batch.header.base_offset + i64::from(batch.header.records_count)).for_each(&mut each);
+        }
+    }
+
     /// The records as values of their own.
     pub fn records(&self) -> Result<Vec<ConsumerRecord>, Error> {
         let mut records = Vec::new();

@@ -62,6 +62,11 @@ struct Stream {
 #[derive(Debug, Default, Clone)]
 struct Partition {
     streams: BTreeMap<u32, Stream>,
+    /// Offset that the run began at.
+    base: i64,
+    /// Offsets behind the base that were read.
+    offsets: Sequences,
+    reread: u64,
     duplicated: u64,
     out_of_order: u64,
     altered: u64,
@@ -86,6 +91,8 @@ pub struct Counts {
     pub received: u64,
     /// Reads of a record that had been read before.
     pub duplicated: u64,
+    /// Offsets that were read again: a consumer went back. Counted apart from duplicates, which lie at another offset.
+    pub reread: u64,
     /// Acknowledged records that nobody read.
     pub missing: u64,
     /// Records that came behind a later one of the same producer.
@@ -129,6 +136,7 @@ impl Counts {
         self.failed += other.failed;
         self.received += other.received;
         self.duplicated += other.duplicated;
+        self.reread += other.reread;
         self.missing += other.missing;
         self.out_of_order += other.out_of_order;
         self.altered += other.altered;
@@ -174,10 +182,24 @@ impl Ledger {
         self.stream(producer, partition).failed.insert(sequence);
     }
 
-    /// A consumer read a value from a partition. Returns its stamp if it is a whole record of this run.
-    pub fn receive(&mut self, partition: u32, value: &[u8]) -> Option<Stamp> {
+    /// The run begins at this offset of a partition; what lies before it is not looked at.
+    pub fn begin(&mut self, partition: u32, base: i64) {
+        self.partitions.entry(partition).or_default().base = base;
+    }
+
+    /// A consumer read a value from a partition. Returns its stamp if it is a whole record of this run, read for the first
+    /// time.
+    pub fn receive(&mut self, partition: u32, offset: i64, value: &[u8]) -> Option<Stamp> {
         let run = self.run;
         let account = self.partitions.entry(partition).or_default();
+        let Ok(relative) = u64::try_from(offset - account.base) else {
+            account.foreign += 1;
+            return None;
+        };
+        if !account.offsets.insert(relative) {
+            account.reread += 1;
+            return None;
+        }
         let stamp = match Stamp::decode(value) {
             Ok(stamp) if stamp.run == run => stamp,
             Ok(_) | Err(Alien::Foreign) => {
@@ -249,6 +271,7 @@ impl Partition {
         let mut counts = Counts {
             partition: Some(index),
             duplicated: self.duplicated,
+            reread: self.reread,
             out_of_order: self.out_of_order,
             altered: self.altered,
             misplaced: self.misplaced,
@@ -298,7 +321,7 @@ mod tests {
         assert!(!ledger.complete());
         for partition in 0..2 {
             for sequence in 0..10 {
-                assert!(ledger.receive(partition, &value(0, partition, sequence)).is_some());
+                assert!(ledger.receive(partition, sequence as i64, &value(0, partition, sequence)).is_some());
             }
         }
         assert!(ledger.complete());
@@ -311,8 +334,8 @@ mod tests {
     #[test]
     fn a_duplicate_does_not_make_up_for_a_missing_record() {
         let mut ledger = sent();
-        for sequence in [0, 1, 2, 3, 4, 4, 6, 7, 8, 9] {
-            ledger.receive(0, &value(0, 0, sequence));
+        for (offset, sequence) in [0, 1, 2, 3, 4, 4, 6, 7, 8, 9].into_iter().enumerate() {
+            ledger.receive(0, offset as i64, &value(0, 0, sequence));
         }
         let counts = &ledger.counts()[0];
         assert_eq!((counts.received, counts.duplicated, counts.missing), (9, 1, 1));
@@ -323,15 +346,15 @@ mod tests {
     #[test]
     fn each_kind_of_damage_has_its_own_count() {
         let mut ledger = sent();
-        ledger.receive(0, &value(0, 0, 5));
-        ledger.receive(0, &value(0, 0, 3));
-        ledger.receive(1, &value(0, 0, 4));
-        ledger.receive(0, &value(0, 0, 10));
-        ledger.receive(0, &value(9, 0, 0));
-        ledger.receive(0, b"of another program");
+        ledger.receive(0, 0, &value(0, 0, 5));
+        ledger.receive(0, 1, &value(0, 0, 3));
+        ledger.receive(1, 0, &value(0, 0, 4));
+        ledger.receive(0, 2, &value(0, 0, 10));
+        ledger.receive(0, 3, &value(9, 0, 0));
+        ledger.receive(0, 4, b"of another program");
         let mut altered = value(0, 0, 6);
         altered[50] ^= 1;
-        ledger.receive(0, &altered);
+        ledger.receive(0, 5, &altered);
         let (zero, one) = (&ledger.counts()[0], &ledger.counts()[1]);
         assert_eq!((zero.out_of_order, zero.unknown, zero.foreign, zero.altered), (1, 2, 1, 1));
         assert_eq!((one.misplaced, one.received, one.missing), (1, 0, 10));
@@ -345,11 +368,23 @@ mod tests {
         }
         ledger.acknowledge(0, 0, 0);
         ledger.fail(0, 0, 1);
-        ledger.receive(0, &value(0, 0, 0));
-        ledger.receive(0, &value(0, 0, 1));
+        ledger.receive(0, 0, &value(0, 0, 0));
+        ledger.receive(0, 1, &value(0, 0, 1));
         let totals = ledger.totals();
         assert_eq!((totals.sent, totals.acknowledged, totals.failed, totals.failed_but_received), (3, 1, 1, 1));
         assert_eq!(totals.missing, 0);
         assert!(!totals.exact());
+    }
+
+    #[test]
+    fn an_offset_that_is_read_again_is_no_duplicate_in_the_log() {
+        let mut ledger = sent();
+        ledger.begin(0, 100);
+        ledger.receive(0, 100, &value(0, 0, 0));
+        ledger.receive(0, 100, &value(0, 0, 0));
+        ledger.receive(0, 101, &value(0, 0, 0));
+        ledger.receive(0, 99, &value(0, 0, 0));
+        let counts = &ledger.counts()[0];
+        assert_eq!((counts.received, counts.reread, counts.duplicated, counts.foreign), (1, 1, 1, 1));
     }
 }

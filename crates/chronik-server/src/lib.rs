@@ -4,6 +4,7 @@
 //! their order, [`api`] has one file per Kafka API, [`server`] builds the parts and stops them in reverse.
 
 mod api;
+pub mod config;
 mod net;
 mod server;
 mod shards;

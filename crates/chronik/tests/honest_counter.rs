@@ -8,7 +8,21 @@ use support::broker::Broker;
 use support::proxy::{Damage, Plan, Proxy};
 
 /// Small batches in one partition, without idempotence: the broker would undo a repeat.
-const LOAD: &[&str] = &["-n", "3000", "-s", "100", "-p", "1", "--batch-bytes", "1500", "--linger", "1", "--no-idempotence", "--consumers", "1"];
+const LOAD: &[&str] = &[
+    "-n",
+    "3000",
+    "-s",
+    "100",
+    "-p",
+    "1",
+    "--batch-bytes",
+    "1500",
+    "--linger",
+    "1",
+    "--no-idempotence",
+    "--consumers",
+    "1",
+];
 
 async fn verify(plan: Plan) -> (Output, serde_json::Value, Damage) {
     let broker = Broker::start(&[]);

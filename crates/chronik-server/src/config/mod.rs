@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use chronik_coordinator::metadata::config::{Here, Layers, Overrides, broker_setting, broker_settings};
 
 pub use listeners::Listener;
-pub use reference::reference;
+pub use reference::{SettingFacts, reference, settings};
 pub use sources::Origin;
 use sources::Written;
 pub use typed::{Durability, GroupsConfig, LogsConfig, NetworkConfig, TopicsConfig};

@@ -48,6 +48,40 @@ pub fn reference() -> String {
     out
 }
 
+/// What the table knows of a setting, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingFacts {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// `topic` or `broker`.
+    pub subject: &'static str,
+    /// Its type in Kafka's words, lower case.
+    pub kind: String,
+    /// The default; `None` is null.
+    pub default: Option<&'static str>,
+    /// Its valid values.
+    pub valid: String,
+    /// `works`, or why it does nothing here.
+    pub here: String,
+    /// What it is for.
+    pub doc: &'static str,
+}
+
+/// Every setting of topics and brokers.
+pub fn settings() -> Vec<SettingFacts> {
+    let facts = |subject, setting: &Setting| SettingFacts {
+        name: setting.name,
+        subject,
+        kind: setting.kind.name().to_lowercase(),
+        default: setting.default,
+        valid: setting.valid_text(),
+        here: here(setting),
+        doc: setting.doc,
+    };
+    let brokers = broker_subjects().flat_map(|(_, table)| table).map(|setting| facts("broker", setting));
+    topic_settings().map(|setting| facts("topic", setting)).chain(brokers).collect()
+}
+
 fn facts(setting: &Setting) -> String {
     let default = match setting.default {
         None => "–".to_owned(),

@@ -75,7 +75,12 @@ impl ConsumeBench {
         let client = self.connect.client().await?;
         let cluster = client.refresh(&[&self.topic]).await.map_err(told)?;
         let Some(topic) = cluster.topics.get(&self.topic) else {
-            return Err(Fault::new(UNKNOWN_TOPIC, format!("no topic {}", self.topic), "nothing to read", "chronik topic list"));
+            return Err(Fault::new(
+                UNKNOWN_TOPIC,
+                format!("no topic {}", self.topic),
+                "nothing to read",
+                "chronik topic list",
+            ));
         };
         let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
         let admin = Admin::new(&client);
@@ -87,7 +92,8 @@ impl ConsumeBench {
             let share = index % shares.len();
             shares[share].insert(partition, PartitionCount { partition, from, to, records: 0, gaps: 0, bytes: 0 });
         }
-        let expected: u64 = shares.iter().flat_map(BTreeMap::values).map(|share| (share.to - share.from).max(0).cast_unsigned()).sum();
+        let expected: u64 =
+            shares.iter().flat_map(BTreeMap::values).map(|share| (share.to - share.from).max(0).cast_unsigned()).sum();
         let bar = progress::bar(expected, "received");
         let began = Instant::now();
         let mut tasks = JoinSet::new();
@@ -97,14 +103,21 @@ impl ConsumeBench {
         }
         let mut partitions = Vec::new();
         while let Some(ended) = tasks.join_next().await {
-            let counts = ended.map_err(|error| Fault::new(INTERNAL, "a task ended", error.to_string(), "report this"))?;
+            let counts =
+                ended.map_err(|error| Fault::new(INTERNAL, "a task ended", error.to_string(), "report this"))?;
             partitions.extend(counts?.into_values());
         }
         bar.finish_and_clear();
         this.report(partitions, expected, began.elapsed().as_secs_f64(), format)
     }
 
-    fn report(&self, mut partitions: Vec<PartitionCount>, expected: u64, seconds: f64, format: Format) -> Result<(), Fault> {
+    fn report(
+        &self,
+        mut partitions: Vec<PartitionCount>,
+        expected: u64,
+        seconds: f64,
+        format: Format,
+    ) -> Result<(), Fault> {
         partitions.sort_by_key(|count| count.partition);
         let records = partitions.iter().map(|count| count.records).sum();
         let bytes: u64 = partitions.iter().map(|count| count.bytes).sum();
@@ -123,7 +136,11 @@ impl ConsumeBench {
         };
         output::document(format, &report, || {
             let rows = report.partitions.iter().map(|count| {
-                [i64::from(count.partition), count.from, count.to].iter().map(ToString::to_string).chain([count.records, count.gaps].iter().map(ToString::to_string)).collect()
+                [i64::from(count.partition), count.from, count.to]
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain([count.records, count.gaps].iter().map(ToString::to_string))
+                    .collect()
             });
             format!(
                 "{}\n{} records, {}, {} records/s, {:.1} MiB/s, {:.2} s\n",
@@ -139,7 +156,12 @@ impl ConsumeBench {
             return Ok(());
         }
         let what = format!("{} of {} records were read", grouped(records), grouped(expected));
-        Err(Fault::new(MISMATCH, what, format!("{gaps} offsets without a record"), "--allow-gaps for compacted or transactional topics"))
+        Err(Fault::new(
+            MISMATCH,
+            what,
+            format!("{gaps} offsets without a record"),
+            "--allow-gaps for compacted or transactional topics",
+        ))
     }
 }
 
@@ -153,8 +175,11 @@ async fn read(
     let mut options = ConsumerOptions { reset: OffsetReset::Fail, ..ConsumerOptions::default() };
     options.fetch.partition_max_bytes = bench.partition_bytes;
     options.fetch.max_bytes = bench.max_bytes;
-    let starts: Vec<_> =
-        share.values().filter(|count| count.to > count.from).map(|count| (bench.topic.clone(), count.partition, count.from)).collect();
+    let starts: Vec<_> = share
+        .values()
+        .filter(|count| count.to > count.from)
+        .map(|count| (bench.topic.clone(), count.partition, count.from))
+        .collect();
     let mut consumer = Consumer::assigned(&client, options, &starts);
     let mut next: BTreeMap<i32, i64> = starts.iter().map(|(_, partition, from)| (*partition, *from)).collect();
     let mut moved = Instant::now();
@@ -166,7 +191,10 @@ async fn read(
             break;
         }
         for partition in fetched {
-            let (Some(count), Some(at)) = (share.get_mut(&partition.partition), next.get_mut(&partition.partition)) else { continue };
+            let (Some(count), Some(at)) = (share.get_mut(&partition.partition), next.get_mut(&partition.partition))
+            else {
+                continue;
+            };
             count.bytes += partition.size_in_bytes() as u64;
             let before = count.records;
             let mut see = |offset: i64| {

@@ -18,7 +18,7 @@ use super::options::Plan;
 use super::report::Report;
 use super::{consumers, producers, progress};
 use crate::cli::connect::told;
-use crate::fault::{INTERNAL, Fault};
+use crate::fault::{Fault, INTERNAL};
 use crate::output::Format;
 
 /// What the tasks of a run share.
@@ -87,7 +87,9 @@ pub async fn run(plan: Plan, format: Format) -> Result<(), Fault> {
 async fn create(admin: &Admin, topic: &str, plan: &Plan) -> Result<bool, Fault> {
     let outcomes = admin.create_topics(&[NewTopic::new(topic, plan.partitions)], false).await.map_err(told)?;
     match outcomes.into_iter().next() {
-        Some((_, Err(error))) if error.code() == Some(ErrorCode::TopicAlreadyExists) && plan.topic.is_some() => Ok(false),
+        Some((_, Err(error))) if error.code() == Some(ErrorCode::TopicAlreadyExists) && plan.topic.is_some() => {
+            Ok(false)
+        }
         Some((_, Err(error))) => Err(told(error)),
         _ => Ok(plan.topic.is_none()),
     }
@@ -158,8 +160,11 @@ async fn measure(client: &Client, plan: Plan, run: u64, topic: &str) -> Result<R
 
 /// A run in a topic with older records begins behind them.
 async fn start_at(admin: &Admin, shared: &Shared, before: &BTreeMap<i32, i64>) -> Result<(), Fault> {
-    let offsets: BTreeMap<(String, i32), i64> =
-        before.iter().filter(|(_, end)| **end > 0).map(|(partition, end)| ((shared.topic.clone(), *partition), *end)).collect();
+    let offsets: BTreeMap<(String, i32), i64> = before
+        .iter()
+        .filter(|(_, end)| **end > 0)
+        .map(|(partition, end)| ((shared.topic.clone(), *partition), *end))
+        .collect();
     if offsets.is_empty() {
         return Ok(());
     }
@@ -171,7 +176,11 @@ async fn start_at(admin: &Admin, shared: &Shared, before: &BTreeMap<i32, i64>) -
 
 /// Waits until the consumers have read to the ends of the log, or nothing has moved for the time that was agreed, or all of
 /// them have failed.
-async fn drain(shared: &Shared, ends: &BTreeMap<i32, i64>, reading: &mut JoinSet<Result<Latencies, Fault>>) -> Result<(), Fault> {
+async fn drain(
+    shared: &Shared,
+    ends: &BTreeMap<i32, i64>,
+    reading: &mut JoinSet<Result<Latencies, Fault>>,
+) -> Result<(), Fault> {
     let mut last = (shared.positions(), Instant::now());
     while shared.plan.consumers > 0 && !shared.all_reached(ends) {
         if let Some(ended) = reading.try_join_next() {
@@ -195,7 +204,8 @@ async fn drain(shared: &Shared, ends: &BTreeMap<i32, i64>, reading: &mut JoinSet
 async fn join(tasks: &mut JoinSet<Result<Latencies, Fault>>) -> Result<Latencies, Fault> {
     let mut all = Latencies::default();
     while let Some(ended) = tasks.join_next().await {
-        let latencies = ended.map_err(|error| Fault::new(INTERNAL, "a task ended", error.to_string(), "report this"))?;
+        let latencies =
+            ended.map_err(|error| Fault::new(INTERNAL, "a task ended", error.to_string(), "report this"))?;
         all.merge(&latencies?);
     }
     Ok(all)
@@ -223,7 +233,10 @@ pub(super) async fn ends(admin: &Admin, topic: &str, partitions: &[i32]) -> Resu
     loop {
         let found = async {
             let found = admin.list_offsets(topic, partitions, OffsetSpec::Latest, false).await?;
-            found.into_iter().map(|(partition, end)| Ok((partition, end?.offset))).collect::<Result<BTreeMap<_, _>, Error>>()
+            found
+                .into_iter()
+                .map(|(partition, end)| Ok((partition, end?.offset)))
+                .collect::<Result<BTreeMap<_, _>, Error>>()
         };
         match found.await {
             Ok(ends) => return Ok(ends),

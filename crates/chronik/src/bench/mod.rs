@@ -1,15 +1,15 @@
 //! The load generator. Its counts are exact by construction: see [`ledger`].
 
 pub mod consume;
+mod consumers;
 pub mod engine;
 pub mod latency;
 pub mod ledger;
 pub mod options;
 pub mod payload;
-pub mod report;
-mod consumers;
 mod producers;
 mod progress;
+pub mod report;
 
 use clap::{Args, Subcommand};
 

@@ -97,7 +97,10 @@ impl Load {
         }
         let seconds = [self.linger, self.delivery_timeout, self.stall, self.rate.unwrap_or(1.0)];
         if seconds.iter().any(|value| !value.is_finite() || *value < 0.0) || self.rate == Some(0.0) {
-            return Err(Fault::usage("a time or rate below zero", "--linger, --delivery-timeout, --stall, --rate of positive numbers"));
+            return Err(Fault::usage(
+                "a time or rate below zero",
+                "--linger, --delivery-timeout, --stall, --rate of positive numbers",
+            ));
         }
         let idempotent = self.acks == Acks::All && !self.no_idempotence;
         if idempotent && self.in_flight > 5 {
@@ -167,7 +170,9 @@ impl EndToEndBench {
 
 /// Account for every record.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: chronik bench verify -n 1000000 --producers 3 --consumers 3\nRestart the broker while it runs: the counts stay exact.")]
+#[command(
+    after_help = "Example: chronik bench verify -n 1000000 --producers 3 --consumers 3\nRestart the broker while it runs: the counts stay exact."
+)]
 pub struct VerifyBench {
     /// Members of the consumer group
     #[arg(long, default_value_t = 2, value_name = "COUNT")]

@@ -29,21 +29,30 @@ struct Sent {
 /// Sends one producer's share and waits for all outcomes. Returns the latencies of acknowledgements.
 pub(super) async fn run(shared: Arc<Shared>, producer: u32) -> Result<Latencies, Fault> {
     let plan = &shared.plan;
-    let share = plan.records / u64::from(plan.producers) + u64::from(u64::from(producer) < plan.records % u64::from(plan.producers));
+    let share = plan.records / u64::from(plan.producers)
+        + u64::from(u64::from(producer) < plan.records % u64::from(plan.producers));
     let client = plan.connect.client().await?;
     let kafka = Producer::new(&client, plan.producer.clone());
     let (sent, outcomes) = mpsc::channel(OUTSTANDING);
     let booking = tokio::spawn(book(shared.clone(), producer, outcomes));
     let sending = send(&shared, producer, share, &kafka, sent).await;
     let flushed = kafka.flush().await.map_err(told);
-    let latencies = booking.await.map_err(|error| Fault::new(crate::fault::INTERNAL, "booking ended", error.to_string(), "report this"))?;
+    let latencies = booking
+        .await
+        .map_err(|error| Fault::new(crate::fault::INTERNAL, "booking ended", error.to_string(), "report this"))?;
     sending?;
     flushed?;
     kafka.close(Duration::from_secs(10)).await.map_err(told)?;
     Ok(latencies)
 }
 
-async fn send(shared: &Shared, producer: u32, share: u64, kafka: &Producer, sent: mpsc::Sender<Sent>) -> Result<(), Fault> {
+async fn send(
+    shared: &Shared,
+    producer: u32,
+    share: u64,
+    kafka: &Producer,
+    sent: mpsc::Sender<Sent>,
+) -> Result<(), Fault> {
     let plan = &shared.plan;
     let filler = filler(FILLER_BYTES.min(plan.size));
     let topic: Arc<str> = Arc::from(shared.topic.as_str());

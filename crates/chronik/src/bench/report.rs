@@ -51,11 +51,8 @@ impl Report {
     ) -> Report {
         let totals = ledger.totals();
         let per_second = totals.acknowledged as f64 / produce_seconds.max(1e-9);
-        let exact = if plan.consumers > 0 {
-            totals.exact()
-        } else {
-            totals.failed == 0 && totals.sent == totals.acknowledged
-        };
+        let exact =
+            if plan.consumers > 0 { totals.exact() } else { totals.failed == 0 && totals.sent == totals.acknowledged };
         // Another writer in the same topic makes the log gain more; records of other programs were counted on the way.
         let others = if plan.topic.is_some() { None } else { Some(log_gained.cast_unsigned()) };
         let log_agrees = others.is_none_or(|gained| totals.failed > 0 || gained == totals.acknowledged);
@@ -84,7 +81,12 @@ impl Report {
         if self.exact {
             return Ok(());
         }
-        Err(Fault::new(MISMATCH, self.difference(), self.first_error.unwrap_or_else(|| "see the counts above".to_owned()), "look at the broker's log"))
+        Err(Fault::new(
+            MISMATCH,
+            self.difference(),
+            self.first_error.unwrap_or_else(|| "see the counts above".to_owned()),
+            "look at the broker's log",
+        ))
     }
 
     fn difference(&self) -> String {
@@ -99,8 +101,11 @@ impl Report {
             ("misplaced", totals.misplaced),
             ("unknown", totals.unknown),
         ];
-        let mut parts: Vec<String> =
-            named.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{} {name}", grouped(*count))).collect();
+        let mut parts: Vec<String> = named
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{} {name}", grouped(*count)))
+            .collect();
         if parts.is_empty() {
             parts.push(format!("{} acknowledged but the log gained {}", grouped(totals.acknowledged), self.log_gained));
         }
@@ -115,7 +120,8 @@ impl Report {
             headings.extend(["received", "missing", "duplicated", "reread", "out of order"]);
         }
         let row = |name: String, counts: &Counts| {
-            let mut cells = vec![name, counts.sent.to_string(), counts.acknowledged.to_string(), counts.failed.to_string()];
+            let mut cells =
+                vec![name, counts.sent.to_string(), counts.acknowledged.to_string(), counts.failed.to_string()];
             if received {
                 let more = [counts.received, counts.missing, counts.duplicated, counts.reread, counts.out_of_order];
                 cells.extend(more.iter().map(ToString::to_string));

@@ -1,5 +1,6 @@
 //! The command line: one file a noun. Options that several commands share stand here.
 
+pub mod config;
 mod confirm;
 pub mod connect;
 pub mod consume;
@@ -47,6 +48,8 @@ pub enum Command {
     Consume(consume::Consume),
     /// Consumer groups and their offsets
     Group(group::Group),
+    /// The broker's settings
+    Config(config::Config),
     /// Print what an error code means
     Explain(explain::Explain),
     /// Print shell completions
@@ -85,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Command::Produce(command) => command.run(cli.output),
         Command::Consume(command) => command.run(cli.output),
         Command::Group(command) => command.run(cli.output),
+        Command::Config(command) => command.run(cli.output),
         Command::Explain(command) => command.run(cli.output),
         Command::Completions(command) => command.run(&mut Cli::command()),
         Command::Man(command) => command.run(&Cli::command()),

@@ -136,13 +136,15 @@ fn repeat(body: &[u8], version: i16, state: &Mutex<State>) -> bool {
     if state.left.repeat == 0 || !state.produced.is_multiple_of(3) {
         return false;
     }
-    let RequestBody::Produce(produce) = RequestBody::decode(ApiKey::Produce, version, &mut Reader::new(body)).unwrap() else {
+    let RequestBody::Produce(produce) = RequestBody::decode(ApiKey::Produce, version, &mut Reader::new(body)).unwrap()
+    else {
         unreachable!("decoded as Produce")
     };
     let mut records = 0;
     for partition in produce.topic_data.iter().flat_map(|topic| &topic.partition_data) {
         let bytes = partition.records.as_ref().and_then(Records::as_slice).unwrap();
-        records += Batches::new(bytes).map(|batch| u64::from(batch.unwrap().header.records_count.unsigned_abs())).sum::<u64>();
+        records +=
+            Batches::new(bytes).map(|batch| u64::from(batch.unwrap().header.records_count.unsigned_abs())).sum::<u64>();
     }
     state.left.repeat -= 1;
     state.done.duplicated += records;
@@ -191,8 +193,10 @@ fn change(body: &mut ResponseBody<'_>, state: &mut State, address: SocketAddr) {
 fn damage(fetch: &mut FetchResponse<'_>, state: &mut State) {
     for partition in fetch.responses.iter_mut().flat_map(|topic| &mut topic.partitions) {
         let Some(bytes) = partition.records.as_ref().and_then(Records::as_slice) else { continue };
-        let mut batches: VecDeque<Vec<u8>> = Batches::new(bytes).map_while(Result::ok).map(|batch| batch.bytes.to_vec()).collect();
-        let count = |batch: &[u8]| u64::from(Batches::new(batch).next().unwrap().unwrap().header.records_count.unsigned_abs());
+        let mut batches: VecDeque<Vec<u8>> =
+            Batches::new(bytes).map_while(Result::ok).map(|batch| batch.bytes.to_vec()).collect();
+        let count =
+            |batch: &[u8]| u64::from(Batches::new(batch).next().unwrap().unwrap().header.records_count.unsigned_abs());
         let mut changed = false;
         // A batch in the middle: the consumer goes on behind the one that follows.
         if state.left.drop > 0 && batches.len() >= 2 {
@@ -201,7 +205,8 @@ fn damage(fetch: &mut FetchResponse<'_>, state: &mut State) {
             state.done.missing += count(&dropped);
             changed = true;
         } else if state.left.swap > 0
-            && let Some(first) = (1..batches.len()).find(|at| count(&batches[at - 1]) == count(&batches[*at])).map(|at| at - 1)
+            && let Some(first) =
+                (1..batches.len()).find(|at| count(&batches[at - 1]) == count(&batches[*at])).map(|at| at - 1)
         {
             let (one, two) = (batches[first][..8].to_vec(), batches[first + 1][..8].to_vec());
             batches.swap(first, first + 1);

@@ -84,7 +84,8 @@ struct Done {
     answer: Result<Answer<FetchRequest<'static>>, Error>,
 }
 
-type Underway = Pin<Box<dyn Future<Output = Done> + Send>>;
+// Sync, so that a consumer may be borrowed by a task that waits.
+type Underway = Pin<Box<dyn Future<Output = Done> + Send + Sync>>;
 
 /// The fetches of one consumer.
 pub(super) struct Fetcher {

@@ -48,6 +48,8 @@ pub enum Command {
     Consume(consume::Consume),
     /// Consumer groups and their offsets
     Group(group::Group),
+    /// Generate load and measure it, with exact counts
+    Bench(crate::bench::Bench),
     /// The broker's settings
     Config(config::Config),
     /// Print what an error code means
@@ -88,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Command::Produce(command) => command.run(cli.output),
         Command::Consume(command) => command.run(cli.output),
         Command::Group(command) => command.run(cli.output),
+        Command::Bench(command) => command.run(cli.output),
         Command::Config(command) => command.run(cli.output),
         Command::Explain(command) => command.run(cli.output),
         Command::Completions(command) => command.run(&mut Cli::command()),

@@ -196,7 +196,13 @@ impl Produce {
                 ..ProducerOptions::default()
             };
             let producer = Producer::new(&client, options);
-            let mut sender = Sender { command: &self, producer: &producer, headers, tally: Tally::default(), outstanding: Default::default() };
+            let mut sender = Sender {
+                command: &self,
+                producer: &producer,
+                headers,
+                tally: Tally::default(),
+                outstanding: Default::default(),
+            };
             sender.all(&reader, &delimiter).await?;
             producer.flush().await.map_err(told)?;
             let tally = sender.finish().await;
@@ -229,7 +235,12 @@ impl Produce {
             let report = Report { records: tally.delivered, partitions: tally.partitions.into_values().collect() };
             output::document(format, &report, || {
                 let rows = report.partitions.iter().map(|p| {
-                    vec![p.partition.to_string(), p.records.to_string(), p.first_offset.to_string(), p.last_offset.to_string()]
+                    vec![
+                        p.partition.to_string(),
+                        p.records.to_string(),
+                        p.first_offset.to_string(),
+                        p.last_offset.to_string(),
+                    ]
                 });
                 output::table(&["partition", "records", "first offset", "last offset"], rows)
             })?;
@@ -268,7 +279,13 @@ impl Sender<'_> {
         Ok(())
     }
 
-    async fn input(&mut self, input: Box<dyn Read + Send>, name: &str, reader: &Reader, delimiter: &[u8]) -> Result<(), Fault> {
+    async fn input(
+        &mut self,
+        input: Box<dyn Read + Send>,
+        name: &str,
+        reader: &Reader,
+        delimiter: &[u8],
+    ) -> Result<(), Fault> {
         let failed = |error: std::io::Error| Fault::io(format!("cannot read {name}"), &error);
         let mut input = BufReader::with_capacity(1 << 16, input);
         let mut record = Vec::new();
@@ -312,13 +329,15 @@ impl Sender<'_> {
             headers: Vec::new(),
         };
         match reader {
-            Reader::Lines { key_delimiter } => match key_delimiter.as_ref().and_then(|text| Some((text, find(bytes, text)?))) {
-                Some((text, at)) => {
-                    record.key = Some(copy(&bytes[..at]));
-                    record.value = Some(copy(&bytes[at + text.len()..]));
+            Reader::Lines { key_delimiter } => {
+                match key_delimiter.as_ref().and_then(|text| Some((text, find(bytes, text)?))) {
+                    Some((text, at)) => {
+                        record.key = Some(copy(&bytes[..at]));
+                        record.value = Some(copy(&bytes[at + text.len()..]));
+                    }
+                    None => record.value = Some(copy(bytes)),
                 }
-                None => record.value = Some(copy(bytes)),
-            },
+            }
             Reader::Template(template) => {
                 let parsed = template.read(bytes)?;
                 record.key = parsed.key.map(Bytes::from).or(record.key);
@@ -327,8 +346,12 @@ impl Sender<'_> {
                 record.headers = parsed.headers.into_iter().map(|(key, value)| (key, value.map(Bytes::from))).collect();
             }
             Reader::Json => {
-                let line: Line = serde_json::from_slice(bytes)
-                    .map_err(|error| Fault::usage(format!("a line is not a record: {error}"), "one JSON object a line, as consume -O jsonl prints"))?;
+                let line: Line = serde_json::from_slice(bytes).map_err(|error| {
+                    Fault::usage(
+                        format!("a line is not a record: {error}"),
+                        "one JSON object a line, as consume -O jsonl prints",
+                    )
+                })?;
                 record.key = line.key.map(Bytes::from).or(record.key);
                 record.value = line.payload.map(Bytes::from);
                 record.partition = record.partition.or(line.partition);
@@ -348,7 +371,12 @@ impl Sender<'_> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
-    Fault::new(UNREADABLE_FILE, format!("cannot read {}", path.display()), error.to_string(), "check the path and its permissions")
+    Fault::new(
+        UNREADABLE_FILE,
+        format!("cannot read {}", path.display()),
+        error.to_string(),
+        "check the path and its permissions",
+    )
 }
 
 /// Reads up to the delimiter, which is taken off. False at the end of the input.

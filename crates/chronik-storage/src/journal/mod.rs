@@ -12,10 +12,16 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use chronik_protocol::Uuid;
 
+mod buffer;
 mod committer;
+mod file;
+mod group;
 mod session;
+#[cfg(test)]
+mod testing;
 
 pub use committer::{CommitTarget, Committer, CommitterClosed, CommitterCounts, CommitterLimits};
+pub use file::{FileJournalOptions, FileJournals};
 pub use session::SessionId;
 
 /// A place in the stream of a session: how many bytes of groups come before it. It only grows.

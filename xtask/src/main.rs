@@ -7,6 +7,7 @@ mod ci;
 mod clients;
 mod codegen;
 mod fetch;
+mod figures;
 mod kafka;
 mod root;
 mod schemas;
@@ -24,6 +25,11 @@ const COMMANDS: &[Command] = &[
     Command { name: "check", about: "format, lints, tidy, generated code, tests", run: check::run },
     Command { name: "ci", about: "everything, on a machine with the toolchains only", run: ci::run },
     Command { name: "clients", about: "real Kafka clients, every count exact", run: clients::run },
+    Command {
+        name: "figures",
+        about: "Chronik and Apache Kafka measured in one run: [--write] [--quick]",
+        run: figures::run,
+    },
     Command { name: "kafka", about: "run Apache Kafka out of its jars: PORT [FOLDER]", run: kafka::run },
     Command { name: "tidy", about: "edges between crates, budgets, no machine's paths", run: tidy::run },
     Command { name: "codegen", about: "schemas to Rust; --check fails on a difference", run: codegen::run },

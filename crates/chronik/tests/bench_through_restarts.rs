@@ -1,5 +1,7 @@
 //! `chronik bench verify` stays exact while the broker is restarted, cleanly and by kill -9.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! The load generator reports exactly what a proxy did to the traffic: no more, no less, and nothing on a clean line.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::process::Output;

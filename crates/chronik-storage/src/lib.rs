@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod index;
 pub mod journal;
+pub mod lock;
 mod partition;
 mod producers;
 mod ranges;

@@ -318,3 +318,6 @@ fn group_end(entries: &[Entry], start: usize, limits: &CommitterLimits) -> usize
     }
     entries.len()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 mod api;
 pub mod config;
+mod metadata;
 mod net;
 mod server;
 mod shards;

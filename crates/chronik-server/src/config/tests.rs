@@ -1,3 +1,5 @@
+//! Sources over each other, files of Kafka, slips and values that cannot be.
+
 use super::*;
 
 fn load(

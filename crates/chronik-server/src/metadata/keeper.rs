@@ -1,0 +1,344 @@
+//! The one thread that changes the metadata: it gathers proposals, decides each on the image as those before it will leave it, commits their records as
+//! one batch, and then lets everything follow: new partitions are made before anybody can see their topic, deleted ones go after nobody can.
+//!
+//! When a commit fails, nobody knows what of it is stored. The image is then read anew from the log before anything else is decided.
+
+use std::sync::Arc;
+
+use chronik_coordinator::metadata::config::Overrides;
+use chronik_coordinator::metadata::{Controller, MetadataImage, MetadataRecord, ResourceKind, Rules, Topic};
+use chronik_protocol::{ErrorCode, Uuid};
+use tokio::sync::mpsc;
+
+use super::ground::{Ground, GroundError, Settings};
+use super::log::{self, Unreadable};
+use super::{Change, Shared};
+
+/// Proposals decided in one round, if there are so many.
+const ROUND_MAX: usize = 256;
+/// Records after which a round takes no more proposals.
+const ROUND_RECORDS_MAX: usize = 20_000;
+
+/// Sends the reply, or the reason why there is none.
+pub(super) type Finish = Box<dyn FnOnce(Result<(), ErrorCode>) + Send>;
+/// Decides: records to commit, and what to do then.
+pub(super) type Job = Box<dyn FnOnce(&Controller<'_>) -> (Vec<MetadataRecord>, Finish) + Send>;
+
+/// Why the metadata cannot be used at start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The log or the snapshot is damaged. Nothing is guessed and nothing begun anew.
+    #[error("the metadata log is damaged: {0}")]
+    Damaged(#[from] Unreadable),
+    /// Files of partitions without the metadata that they belong to.
+    #[error("there are {0} partitions in the data directory, and no metadata that knows them")]
+    Missing(usize),
+    /// The storage failed.
+    #[error("the metadata log cannot be used: {0}")]
+    Ground(#[from] GroundError),
+}
+
+/// Reads snapshot and log. Gives the image and the offset behind it.
+pub(super) fn load(ground: &mut dyn Ground) -> Result<(MetadataImage, i64), LoadError> {
+    let (mut image, mut next) = match ground.snapshot()? {
+        Some((end, bytes)) => (log::load(&bytes)?, end),
+        None => (MetadataImage::default(), 0),
+    };
+    let (start, end) = ground.range()?;
+    if start > next || end < next {
+        let what = format!("the log holds {start} to {end}, and the snapshot ends at {next}");
+        return Err(Unreadable { offset: next, what }.into());
+    }
+    while next < end {
+        let bytes = ground.read(next)?;
+        let after = log::replay(whole_from(&bytes, next), next, &mut image)?;
+        if after == next {
+            return Err(Unreadable { offset: next, what: "there is no batch".to_owned() }.into());
+        }
+        next = after;
+    }
+    Ok((image, next))
+}
+
+/// A snapshot ends where a batch ends, so a read that begins there begins with a batch; what lies before is passed over.
+fn whole_from(bytes: &[u8], offset: i64) -> &[u8] {
+    let mut rest = bytes;
+    while let Ok(batch) = chronik_protocol::batch::Batch::parse(rest) {
+        if batch.header.next_offset() > offset {
+            break;
+        }
+        rest = &rest[batch.bytes.len()..];
+    }
+    rest
+}
+
+pub(super) struct Keeper {
+    ground: Box<dyn Ground>,
+    shared: Arc<Shared>,
+    rules: Rules,
+    jobs: mpsc::Receiver<Job>,
+    /// The image with everything decided in this round.
+    next: MetadataImage,
+    /// Set after a failed commit: the log has to be read before the next decision.
+    lost: bool,
+    since_snapshot: u64,
+    snapshot_bytes: u64,
+    /// Partitions that could not be made; tried again with every round.
+    missing: Vec<(Uuid, i32)>,
+}
+
+impl Keeper {
+    /// Loads the metadata, begins a session, and makes the partitions what the metadata says.
+    pub(super) fn open(
+        mut ground: Box<dyn Ground>,
+        rules: Rules,
+        incarnation: Uuid,
+        snapshot_bytes: u64,
+    ) -> Result<(MetadataImage, impl FnOnce(Arc<Shared>, mpsc::Receiver<Job>) -> Keeper), LoadError> {
+        let (mut image, end) = load(ground.as_mut())?;
+        let present = ground.present();
+        if end == 0 && !present.is_empty() {
+            return Err(LoadError::Missing(present.len()));
+        }
+        ground.lead(i32::try_from(image.sessions()).unwrap_or(i32::MAX));
+        let session = MetadataRecord::session(rules.node_id, incarnation, image.sessions() + 1);
+        let batch = log::batch(std::slice::from_ref(&session), ground.now_ms()).map_err(GroundError)?;
+        ground.append(&batch)?;
+        image.apply(&session).map_err(|e| Unreadable { offset: end, what: e.to_string() })?;
+        let mut missing = Vec::new();
+        reconcile(ground.as_mut(), &image, &rules, &mut missing)?;
+        let next = image.clone();
+        let build = move |shared, jobs| Keeper {
+            ground,
+            shared,
+            rules,
+            jobs,
+            next,
+            lost: false,
+            since_snapshot: 0,
+            snapshot_bytes,
+            missing,
+        };
+        Ok((image, build))
+    }
+
+    /// Runs until every handle is gone.
+    pub(super) fn run(mut self) {
+        while let Some(job) = self.jobs.blocking_recv() {
+            if self.lost {
+                self.find_again();
+            }
+            self.retry_missing();
+            self.round(job);
+        }
+    }
+
+    fn round(&mut self, first: Job) {
+        let mut records = Vec::new();
+        let mut finishes = Vec::new();
+        let mut job = Some(first);
+        while let Some(decide) = job.take() {
+            let (decided, finish) = decide(&Controller { image: &self.next, rules: &self.rules });
+            let misfit = decided.iter().find_map(|record| self.next.apply(record).err());
+            if let Some(misfit) = misfit {
+                // A decision that does not fit its own image is a bug; nothing of the round may be stored.
+                tracing::error!(error = %misfit, "a metadata decision does not fit");
+                self.next = (*self.shared.image()).clone();
+                finish(Err(ErrorCode::UnknownServerError));
+                finishes.drain(..).for_each(|finish: Finish| finish(Err(ErrorCode::UnknownServerError)));
+                return;
+            }
+            records.extend(decided);
+            finishes.push(finish);
+            if finishes.len() < ROUND_MAX && records.len() < ROUND_RECORDS_MAX {
+                job = self.jobs.try_recv().ok();
+            }
+        }
+        let outcome = if self.lost { Err(ErrorCode::KafkaStorageError) } else { self.commit(&records) };
+        finishes.into_iter().for_each(|finish| finish(outcome));
+    }
+
+    fn commit(&mut self, records: &[MetadataRecord]) -> Result<(), ErrorCode> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let stored = log::batch(records, self.ground.now_ms())
+            .map_err(GroundError)
+            .and_then(|batch| self.ground.append(&batch).map(|()| batch.len()));
+        match stored {
+            Ok(bytes) => {
+                self.follow(records);
+                self.since_snapshot += bytes as u64;
+                if self.since_snapshot >= self.snapshot_bytes {
+                    self.take_snapshot();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "metadata could not be stored");
+                self.lost = true;
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    /// Reads the log after a failed commit; on failure everything is refused until it succeeds.
+    fn find_again(&mut self) {
+        match load(self.ground.as_mut()) {
+            Ok((image, _)) => {
+                let before = self.shared.image();
+                self.next = image;
+                self.lost = false;
+                if let Err(error) = reconcile(self.ground.as_mut(), &self.next, &self.rules, &mut self.missing) {
+                    tracing::error!(%error, "partitions could not be made what the metadata says");
+                }
+                self.shared.publish(Arc::new(self.next.clone()));
+                self.shared.tell(&Change::between(&before, &self.next));
+            }
+            Err(error) => {
+                self.next = (*self.shared.image()).clone();
+                tracing::error!(%error, "metadata could not be read again");
+            }
+        }
+    }
+
+    /// Makes everything else what the committed records say.
+    fn follow(&mut self, records: &[MetadataRecord]) {
+        let before = self.shared.image();
+        let mut settings: Option<(Uuid, Settings)> = None;
+        for record in records {
+            if let MetadataRecord::Partition(partition) = record
+                && let Some(topic) = self.next.topic_by_id(partition.topic_id)
+            {
+                let settings = match settings.take() {
+                    Some((id, known)) if id == topic.id => settings.insert((id, known)),
+                    _ => settings.insert((topic.id, settings_of(&self.next, &self.rules.static_broker, topic))),
+                };
+                let epoch = self.next.leader_epoch(topic);
+                make(self.ground.as_mut(), topic, partition.partition_id, (&settings.1, epoch), &mut self.missing);
+            }
+        }
+        self.shared.publish(Arc::new(self.next.clone()));
+        let change = Change::between(&before, &self.next);
+        for topic in &change.deleted {
+            for partition in 0..topic.partitions {
+                if let Err(error) = self.ground.delete(topic.id, partition) {
+                    tracing::error!(topic = %topic.name, partition, %error, "a deleted partition could not be removed; the next start tries again");
+                }
+            }
+            self.missing.retain(|(id, _)| *id != topic.id);
+        }
+        self.reconfigure(records);
+        self.shared.tell(&change);
+    }
+
+    fn reconfigure(&mut self, records: &[MetadataRecord]) {
+        let mut changed = std::collections::BTreeSet::new();
+        for record in records {
+            let MetadataRecord::Config(config) = record else { continue };
+            match ResourceKind::from_i8(config.resource_type) {
+                Some(ResourceKind::Topic) => {
+                    changed.extend(self.next.topic(&config.resource_name).cloned().map(ByName))
+                }
+                Some(ResourceKind::Broker) => changed.extend(self.next.topics().cloned().map(ByName)),
+                None => {}
+            }
+        }
+        for ByName(topic) in changed {
+            let settings = settings_of(&self.next, &self.rules.static_broker, &topic);
+            for partition in 0..topic.partitions {
+                self.ground.configure(topic.id, partition, &settings);
+            }
+        }
+    }
+
+    fn retry_missing(&mut self) {
+        for (id, partition) in std::mem::take(&mut self.missing) {
+            if let Some(topic) = self.next.topic_by_id(id) {
+                let settings = settings_of(&self.next, &self.rules.static_broker, topic);
+                let epoch = self.next.leader_epoch(topic);
+                make(self.ground.as_mut(), topic, partition, (&settings, epoch), &mut self.missing);
+            }
+        }
+    }
+
+    fn take_snapshot(&mut self) {
+        let now_ms = self.ground.now_ms();
+        let saved = self.ground.range().and_then(|(_, end)| {
+            let bytes = log::snapshot(&self.next, now_ms).map_err(GroundError)?;
+            self.ground.save_snapshot(end, &bytes)
+        });
+        // A snapshot only saves time at start; without it the log is there.
+        match saved {
+            Ok(()) => self.since_snapshot = 0,
+            Err(error) => tracing::warn!(%error, "the metadata snapshot could not be written"),
+        }
+    }
+}
+
+/// Topics in a set, told apart and ordered by name.
+struct ByName(Arc<Topic>);
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.name.cmp(&other.0.name)
+    }
+}
+
+/// The settings in force for a topic's logs.
+pub(super) fn settings_of(image: &MetadataImage, static_broker: &Overrides, topic: &Topic) -> Settings {
+    let layers = image.layers(static_broker);
+    let described = layers.describe_topic(image.topic_overrides(&topic.name));
+    described.into_iter().filter_map(|setting| Some((setting.name, setting.value?))).collect()
+}
+
+fn make(
+    ground: &mut dyn Ground,
+    topic: &Topic,
+    partition: i32,
+    (settings, epoch): (&Settings, i32),
+    missing: &mut Vec<(Uuid, i32)>,
+) {
+    if let Err(error) = ground.create(topic, partition, settings, epoch) {
+        tracing::error!(topic = %topic.name, partition, %error, "a partition could not be made; it is tried again");
+        missing.push((topic.id, partition));
+    }
+}
+
+/// Removes what the metadata does not know, makes what is missing, gives everything its epoch and settings.
+fn reconcile(
+    ground: &mut dyn Ground,
+    image: &MetadataImage,
+    rules: &Rules,
+    missing: &mut Vec<(Uuid, i32)>,
+) -> Result<(), GroundError> {
+    for (id, partition) in ground.present() {
+        if image.topic_by_id(id).is_none_or(|topic| partition >= topic.partitions) {
+            tracing::info!(topic = %id, partition, "removing a partition that was deleted, or never wholly created");
+            ground.delete(id, partition)?;
+        }
+    }
+    missing.clear();
+    for topic in image.topics() {
+        let settings = settings_of(image, &rules.static_broker, topic);
+        let epoch = image.leader_epoch(topic);
+        for partition in 0..topic.partitions {
+            ground.create(topic, partition, &settings, epoch)?;
+        }
+    }
+    Ok(())
+}

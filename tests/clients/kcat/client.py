@@ -41,7 +41,7 @@ class Kcat:
     """A kcat that is member of a group: its records, its assignments, its end."""
 
     def __init__(self, args, run):
-        command = ["kcat", "-b", args.bootstrap, *SETTINGS, "-u", "-f", "%p %o %K %S\n%k%s"]
+        command = ["kcat", "-b", args.bootstrap, *SETTINGS, "-u", "-E", "-f", "%p %o %K %S\n%k%s"]
         if args.stop_after is not None:
             command += ["-c", str(args.stop_after)]
         self.run = run

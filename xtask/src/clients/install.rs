@@ -96,7 +96,13 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn python(home: &Path, requirements: &Path) -> Result<()> {
-    root::output(Command::new("python3").args(["-m", "venv"]).arg(home))?;
+    let environment = || root::output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home));
+    if environment().is_err() {
+        // Debian parts this module from its Python.
+        fetch::apt(&["update", "-q"])?;
+        fetch::apt(&["install", "-y", "-q", "python3-venv"])?;
+        environment()?;
+    }
     let mut pip = Command::new(home.join("bin/pip"));
     fetch::tried(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements))
 }
@@ -112,7 +118,8 @@ fn java(home: &Path, folder: &Path, pom: &str, calls: &str) -> Result<()> {
 fn go(home: &Path, folder: &Path) -> Result<()> {
     fetch::tried(Command::new("go").args(["mod", "download"]).current_dir(folder))?;
     let mut build = Command::new("go");
-    root::output(build.args(["build", "-o"]).arg(home.join("client")).arg(".").current_dir(folder)).map(drop)
+    root::output(build.args(["build", "-buildvcs=false", "-o"]).arg(home.join("client")).arg(".").current_dir(folder))
+        .map(drop)
 }
 
 fn node(home: &Path, folder: &Path) -> Result<()> {

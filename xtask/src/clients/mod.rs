@@ -45,7 +45,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let subjects: Vec<Subject<'_>> =
         clients.iter().map(|client| Subject::new(client, &options, &workplace, broker.address())).collect();
     if options.matrix {
-        in_parallel(options.jobs, &subjects, |subject| subject.before_the_kill(&report));
+        in_parallel(options.jobs, &subjects, |subject| subject.before_the_kill(&report, broker.is_ours()));
         if broker.is_ours() {
             eprintln!("kill -9 of the broker, restart on the same data");
             broker.kill_and_restart()?;

@@ -28,17 +28,19 @@ pub(super) struct Subject<'a> {
     topic: String,
     /// What the group that was stopped before the kill has committed.
     held: Mutex<Option<Offsets>>,
+    /// The members that stay through the kill.
+    stayers: Mutex<Option<Members>>,
 }
 
 impl<'a> Subject<'a> {
     pub(super) fn new(client: &'a Client, options: &'a Options, workplace: &'a Path, bootstrap: &str) -> Self {
         let topic = format!("{}-{:x}", client.name, options.seed);
-        let held = Mutex::new(None);
-        Self { client, options, workplace, bootstrap: bootstrap.to_owned(), topic, held }
+        let (held, stayers) = (Mutex::new(None), Mutex::new(None));
+        Self { client, options, workplace, bootstrap: bootstrap.to_owned(), topic, held, stayers }
     }
 
-    /// All scenarios of a broker that runs.
-    pub(super) fn before_the_kill(&self, report: &Report) {
+    /// All scenarios of a broker that runs; and, when it `dies` later, those that begin before its death.
+    pub(super) fn before_the_kill(&self, report: &Report, dies: bool) {
         let name = self.client.name;
         if !report.add(Table::Clients, name, "produce", self.produce_all(&self.topic, true)) {
             return;
@@ -47,7 +49,10 @@ impl<'a> Subject<'a> {
         report.add(Table::Clients, name, "again", self.nothing_more("first", "again"));
         report.add(Table::Clients, name, "stop, rest", self.stop_and_rest("stopped"));
         report.add(Table::Clients, name, "two members", self.two_members("pair"));
-        report.add(Table::Clients, name, "stop", self.stop_and_hold());
+        if dies {
+            report.add(Table::Clients, name, "stop", self.stop_and_hold());
+            report.add(Table::Clients, name, "stay", self.begin_to_stay());
+        }
     }
 
     /// What the groups from before must find after the kill, and the same scenarios again with groups that begin after it.
@@ -55,6 +60,7 @@ impl<'a> Subject<'a> {
         let name = self.client.name;
         report.add(Table::Clients, name, "| killed: again", self.nothing_more("first", "killed-again"));
         report.add(Table::Clients, name, "rest", self.rest_of_held());
+        report.add(Table::Clients, name, "stayed", self.stayed());
         report.add(Table::Clients, name, "fresh group'", self.fresh("later"));
         report.add(Table::Clients, name, "again'", self.nothing_more("later", "later-again"));
         report.add(Table::Clients, name, "stop, rest'", self.stop_and_rest("later-stopped"));
@@ -135,6 +141,25 @@ impl<'a> Subject<'a> {
 
     /// Two members wait on an empty topic until both hold partitions; then everything is produced.
     fn two_members(&self, group: &str) -> Result<String> {
+        let members = self.members_that_wait(group)?;
+        self.produce_and_read(group, members)
+    }
+
+    /// The same, but the broker dies and comes back while they wait.
+    fn begin_to_stay(&self) -> Result<String> {
+        let members = self.members_that_wait("stay")?;
+        if let Ok(mut stayers) = self.stayers.lock() {
+            *stayers = Some(members);
+        }
+        Ok("2".to_owned())
+    }
+
+    fn stayed(&self) -> Result<String> {
+        let members = self.stayers.lock().ok().and_then(|mut stayers| stayers.take()).context("nobody stayed")?;
+        self.produce_and_read("stay", members)
+    }
+
+    fn members_that_wait(&self, group: &str) -> Result<Members> {
         let topic = format!("{}-{group}", self.topic);
         self.run_as(
             creator(self.client),
@@ -143,8 +168,11 @@ impl<'a> Subject<'a> {
             &format!("{group}-create"),
         )?;
         let members = Members::start(2, |index| self.member(&topic, group, index))?;
-        let members = members.share(PARTITIONS)?;
-        self.produce_all(&topic, false)?;
+        members.share(PARTITIONS)
+    }
+
+    fn produce_and_read(&self, group: &str, members: Members) -> Result<String> {
+        self.produce_all(&format!("{}-{group}", self.topic), false)?;
         let said = members.read(ALL as usize)?;
         judge::exactly(said.iter().flat_map(|said| &said.records), &Offsets::new())?;
         for said in &said {
@@ -154,7 +182,8 @@ impl<'a> Subject<'a> {
     }
 
     fn member(&self, topic: &str, group: &str, index: usize) -> Result<Running> {
-        let mut command = self.command(self.client, topic, &["consume", "--group", &format!("{topic}-{group}")]);
+        // No deadline of its own that matters: it may have to stay until all other clients have had their turn.
+        let mut command = self.command(self.client, topic, &["consume", "--group", topic, "--deadline-ms", "900000"]);
         Running::start(&mut command, &self.log(&format!("{group}-{index}")))
     }
 

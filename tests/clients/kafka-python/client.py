@@ -1,5 +1,6 @@
 """kafka-python, versions 1.4.7 to 3.0.12: see scenarios.md for the contract."""
 
+import logging
 import os
 import sys
 
@@ -93,6 +94,7 @@ def commit(consumer, run):
 
 
 def main():
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(threadName)s %(name)s: %(message)s")
     args = cli.parse()
     if args.create:
         create(args)

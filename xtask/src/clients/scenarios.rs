@@ -88,17 +88,13 @@ impl<'a> Subject<'a> {
     /// A group that is new reads everything.
     fn fresh(&self, group: &str) -> Result<String> {
         let said = self.consume(group, group, &["--expect", &ALL.to_string()])?;
-        judge::exactly(said.records.iter(), &Offsets::new())?;
-        judge::summary(&said, "idle", &judge::everything())?;
-        Ok(said.records.len().to_string())
+        Self::judge_all(&said, &Offsets::new())
     }
 
     /// A group that has read everything reads nothing.
     fn nothing_more(&self, group: &str, log: &str) -> Result<String> {
         let said = self.consume(group, log, &["--expect", "0"])?;
-        judge::exactly(said.records.iter(), &judge::everything())?;
-        judge::summary(&said, "idle", &judge::everything())?;
-        Ok(said.records.len().to_string())
+        Self::judge_all(&said, &judge::everything())
     }
 
     /// Stops after an arbitrary number of records and a synchronous commit. Returns what is committed.
@@ -115,9 +111,17 @@ impl<'a> Subject<'a> {
     fn rest(&self, group: &str, committed: &Offsets) -> Result<usize> {
         let count = ALL - committed.values().sum::<i64>();
         let said = self.consume(group, &format!("{group}-rest"), &["--expect", &count.to_string()])?;
-        judge::exactly(said.records.iter(), committed)?;
-        judge::summary(&said, "idle", &judge::everything())?;
+        Self::judge_all(&said, committed)?;
         Ok(said.records.len())
+    }
+
+    /// A run that was to read everything from `from` on. Returns how much that was.
+    fn judge_all(said: &Said, from: &Offsets) -> Result<String> {
+        match (judge::exactly(said.records.iter(), from), judge::summary(said, "idle", &judge::everything())) {
+            (Ok(()), Ok(())) => Ok(said.records.len().to_string()),
+            (Err(records), Err(summary)) => bail!("{records}; {summary}"),
+            (Err(wrong), Ok(())) | (Ok(()), Err(wrong)) => Err(wrong),
+        }
     }
 
     fn stop_and_rest(&self, group: &str) -> Result<String> {

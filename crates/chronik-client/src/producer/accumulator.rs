@@ -182,7 +182,7 @@ impl Accumulator {
         let count = self.queues.len();
         for place in (0..count).map(|step| (self.first + step) % count) {
             let queue = &mut self.queues[place];
-            let Some(size) = queue.ready(now, linger, in_flight_max) else {
+            let Some(size) = queue.ready(now, linger, in_flight_max, numbered) else {
                 drained.next = earliest(drained.next, queue.due(linger).filter(|due| *due > now));
                 continue;
             };

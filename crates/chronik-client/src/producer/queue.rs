@@ -68,6 +68,12 @@ pub(super) struct Queue {
     backoff_until: Option<Instant>,
     failures: u32,
     next_sequence: i32,
+    /// True once the broker has appended a batch with this producer's epoch. To a producer that it does not know a broker
+    /// allows any first number, so until then a second batch must not overtake the first.
+    established: bool,
+    /// Batches up to this id may have been appended already. A broker remembers the last five batches only, so new ones must
+    /// not push these out before they have been recognised: they go one by one.
+    unsure_until: Option<u64>,
     /// The batch of this id was refused for good, and had this sequence number: those behind it move up.
     renumber_from: Option<(u64, i32)>,
 }
@@ -88,6 +94,8 @@ impl Queue {
             backoff_until: None,
             failures: 0,
             next_sequence: 0,
+            established: false,
+            unsure_until: None,
             renumber_from: None,
         }
     }
@@ -150,8 +158,10 @@ impl Queue {
         self.pending.front().or(self.open.as_ref()).map(|batch| batch.opened + delivery_timeout)
     }
 
-    /// The size of the batch that would leave now, if one would.
-    pub(super) fn ready(&self, now: Instant, linger: Duration, in_flight_max: usize) -> Option<usize> {
+    /// The size of the batch that would leave now, if one would; `numbered` if the producer is idempotent.
+    pub(super) fn ready(&self, now: Instant, linger: Duration, in_flight_max: usize, numbered: bool) -> Option<usize> {
+        let one_by_one = numbered && (!self.established || self.unsure_until.is_some());
+        let in_flight_max = if one_by_one { 1 } else { in_flight_max };
         if self.in_flight.len() >= in_flight_max || self.due(linger).is_none_or(|due| due > now) {
             return None;
         }
@@ -173,27 +183,36 @@ impl Queue {
         Some(batch)
     }
 
-    /// True if a batch that was opened before this one has no outcome yet.
+    /// True if a batch that was opened before this one has no outcome yet, or was refused while this one was on its way.
     pub(super) fn has_earlier(&self, id: u64) -> bool {
-        self.in_flight.first().is_some_and(|first| *first < id)
+        self.renumber_from.is_some_and(|(refused, _)| refused < id)
+            || self.in_flight.first().is_some_and(|first| *first < id)
             || self.pending.front().is_some_and(|batch| batch.id < id)
     }
 
     /// A batch was appended.
     pub(super) fn succeeded(&mut self, id: u64) {
         self.failures = 0;
+        self.established = true;
+        self.settled(id);
         self.returned(id);
     }
 
     /// A batch has to go again.
     pub(super) fn failed(&mut self, batch: Batch, now: Instant) {
         let id = batch.id;
+        if batch.ambiguous {
+            self.unsure_until = self.unsure_until.max(Some(id));
+        }
         let at = self.pending.partition_point(|other| other.id < id);
         self.pending.insert(at, batch);
+        if !self.draining {
+            // What fails together counts as one failure.
+            self.failures += 1;
+            let pause = BACKOFF.0 * 2u32.saturating_pow(self.failures.min(10) - 1);
+            self.backoff_until = Some(now + pause.min(BACKOFF.1));
+        }
         self.draining = true;
-        self.failures += 1;
-        let pause = BACKOFF.0 * 2u32.saturating_pow(self.failures.min(10) - 1);
-        self.backoff_until = Some(now + pause.min(BACKOFF.1));
         self.returned(id);
     }
 
@@ -201,7 +220,13 @@ impl Queue {
     pub(super) fn refused(&mut self, batch: &Batch) {
         self.free_sequence(batch);
         self.draining = true;
+        self.settled(batch.id);
         self.returned(batch.id);
+    }
+
+    /// The fate of a batch is known.
+    fn settled(&mut self, id: u64) {
+        self.unsure_until = self.unsure_until.filter(|until| *until > id);
     }
 
     fn free_sequence(&mut self, batch: &Batch) {
@@ -239,6 +264,7 @@ impl Queue {
             } else {
                 self.free_sequence(&batch);
             }
+            self.settled(batch.id);
             expired.push(batch);
         }
         if !expired.is_empty() && self.in_flight.is_empty() {
@@ -256,6 +282,8 @@ impl Queue {
     /// Numbers start again from 0: the producer has a new epoch. Nothing may be on its way.
     pub(super) fn restart_sequence(&mut self) {
         self.next_sequence = 0;
+        self.established = false;
+        self.unsure_until = None;
         self.renumber_from = None;
         for batch in &mut self.pending {
             batch.sequence = None;
@@ -298,12 +326,12 @@ mod tests {
         let now = Instant::now();
         let mut queue = Queue::new("t".into(), 0, 1);
         queue.open(0, Compression::none(), now);
-        assert_eq!(queue.ready(now, LINGER, 5), None);
+        assert_eq!(queue.ready(now, LINGER, 5, false), None);
         assert_eq!(queue.due(LINGER), Some(now + LINGER));
-        assert!(queue.ready(now + LINGER, LINGER, 5).is_some());
+        assert!(queue.ready(now + LINGER, LINGER, 5, false).is_some());
         queue.close_open();
-        assert!(queue.ready(now, LINGER, 5).is_some());
-        assert_eq!(queue.ready(now, LINGER, 0), None);
+        assert!(queue.ready(now, LINGER, 5, false).is_some());
+        assert_eq!(queue.ready(now, LINGER, 0, false), None);
     }
 
     #[test]
@@ -312,11 +340,11 @@ mod tests {
         let batches: Vec<Batch> = (0..3).map(|_| queue.take(true).unwrap()).collect();
         assert_eq!(batches.iter().map(|batch| batch.sequence.unwrap()).collect::<Vec<_>>(), [0, 10, 15]);
         for batch in batches.into_iter().rev() {
-            assert_eq!(queue.ready(now + BACKOFF.1, LINGER, 5), None, "something is still on its way");
+            assert_eq!(queue.ready(now + BACKOFF.1, LINGER, 5, false), None, "something is still on its way");
             queue.failed(batch, now);
         }
-        assert_eq!(queue.ready(now, LINGER, 5), None, "the pause is not over");
-        assert!(queue.ready(now + BACKOFF.1, LINGER, 5).is_some());
+        assert_eq!(queue.ready(now, LINGER, 5, false), None, "the pause is not over");
+        assert!(queue.ready(now + BACKOFF.1, LINGER, 5, false).is_some());
         assert_eq!([taken(&mut queue), taken(&mut queue), taken(&mut queue)], [(0, 0), (1, 10), (2, 15)]);
     }
 
@@ -327,7 +355,7 @@ mod tests {
         let [first, second, third] = <[Batch; 3]>::try_from(batches).unwrap();
         queue.succeeded(first.id);
         queue.refused(&second);
-        assert!(!queue.has_earlier(third.id));
+        assert!(queue.has_earlier(third.id), "it follows a number that is free again");
         queue.failed(third, now);
         assert_eq!([taken(&mut queue), taken(&mut queue)], [(2, 10), (3, 11)]);
     }

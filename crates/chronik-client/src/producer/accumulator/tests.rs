@@ -63,7 +63,7 @@ fn a_record_larger_than_a_batch_goes_alone_and_at_once() {
     append(&mut accumulator, &record(0, 10), now).unwrap();
     append(&mut accumulator, &record(0, 5000), now).unwrap();
     let counts: Vec<i32> =
-        (0..2).map(|_| accumulator.drain(now, true, |_| true).requests[0].1[0].batch.count).collect();
+        (0..2).map(|_| accumulator.drain(now, false, |_| true).requests[0].1[0].batch.count).collect();
     assert_eq!(counts, [1, 1]);
 }
 
@@ -75,12 +75,12 @@ fn a_request_holds_one_batch_of_each_partition_of_its_leader() {
         append(&mut accumulator, &record(partition, 2000), now).unwrap();
         append(&mut accumulator, &record(partition, 2000), now).unwrap();
     }
-    let mut drained = accumulator.drain(now, true, |leader| leader == 1);
+    let mut drained = accumulator.drain(now, false, |leader| leader == 1);
     let partitions: Vec<i32> = drained.requests.remove(0).1.iter().map(|outgoing| outgoing.partition).collect();
     assert_eq!((partitions, drained.requests.len()), (vec![0, 2], 0));
     assert_eq!((drained.wanted, drained.leaderless), (vec![2], true));
     accumulator.learn(&cluster(&[1, 2, 1, 2]), None);
-    let drained = accumulator.drain(now, true, |_| true);
+    let drained = accumulator.drain(now, false, |_| true);
     let mut leaders: Vec<(i32, usize)> =
         drained.requests.iter().map(|(leader, request)| (*leader, request.len())).collect();
     leaders.sort_unstable();
@@ -93,7 +93,7 @@ async fn keys_choose_as_java_does_and_records_without_one_take_turns() {
     let mut accumulator = accumulator(&[1; 10], 1000);
     let keyed = ProducerRecord { key: Some("foobar".into()), ..record(None, 10) };
     let delivery = append(&mut accumulator, &keyed, now).unwrap().delivery;
-    let outgoing = accumulator.drain(now + LINGER, true, |_| true).requests.remove(0).1.remove(0);
+    let outgoing = accumulator.drain(now + LINGER, false, |_| true).requests.remove(0).1.remove(0);
     assert_eq!(outgoing.partition, (-790_332_482i32 & 0x7fff_ffff) % 10);
     let freed = accumulator.end(&outgoing.batch, Ending::Appended { base_offset: 5, log_append_time: Some(9) });
     assert_eq!(freed, size_of(&keyed));
@@ -104,7 +104,7 @@ async fn keys_choose_as_java_does_and_records_without_one_take_turns() {
     for _ in 0..10 {
         append(&mut accumulator, &record(None, 2000), now).unwrap();
     }
-    assert_eq!(accumulator.drain(now, true, |_| true).requests[0].1.len(), 10);
+    assert_eq!(accumulator.drain(now, false, |_| true).requests[0].1.len(), 10);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn flush_closes_batches_and_gives_every_outcome_that_is_missing() {
     append(&mut accumulator, &record(0, 1), now).unwrap();
     append(&mut accumulator, &record(1, 1), now).unwrap();
     assert_eq!(accumulator.flush().len(), 2);
-    let outgoing = accumulator.drain(now, true, |_| true).requests.remove(0).1;
+    let outgoing = accumulator.drain(now, false, |_| true).requests.remove(0).1;
     assert_eq!((outgoing.len(), accumulator.is_idle()), (2, false));
     for outgoing in &outgoing {
         accumulator.queue(outgoing.queue).succeeded(outgoing.batch.id);

@@ -74,7 +74,6 @@ impl FileCache {
     }
 
     /// How many files the cache holds open, at most: a slot that was closed or dropped is counted until the hand comes by.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.clock.lock().len()
     }

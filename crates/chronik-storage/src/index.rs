@@ -32,8 +32,13 @@ impl OffsetIndex {
 
     /// The position of the last indexed batch that ends at or before `relative`; 0, the start of the segment, if there is none.
     pub(crate) fn lookup(&self, relative: u32) -> u32 {
+        self.find(relative).map_or(0, |entry| entry.position)
+    }
+
+    /// The last indexed batch that ends at or before `relative`.
+    pub(crate) fn find(&self, relative: u32) -> Option<OffsetEntry> {
         let after = self.entries.partition_point(|entry| entry.relative <= relative);
-        after.checked_sub(1).map_or(0, |at| self.entries[at].position)
+        after.checked_sub(1).map(|at| self.entries[at])
     }
 
     /// The last indexed batch start that is at or before `position`.

@@ -15,7 +15,7 @@ use chronik_protocol::wire::{Chunk, RangeSource};
 
 use crate::disk::DiskFile;
 use crate::error::{ReadError, StorageError};
-use crate::segment::{Access, Segment, Window};
+use crate::segment::{Access, Segment, Window, is_plausible};
 
 /// From this size on an answer is a file range: below it, copying the bytes costs less than the second system call.
 pub const FILE_RANGE_MIN: usize = 32 * 1024;
@@ -200,8 +200,8 @@ fn intact_prefix(bytes: &Bytes) -> Option<(usize, i64)> {
     let (mut at, mut next) = (0, None);
     while let Ok(header) = BatchHeader::parse(&bytes[at..]) {
         let end = at + header.size_in_bytes();
-        let rises = next.is_none_or(|next| header.base_offset >= next);
-        if end > bytes.len() || !rises || check_crc(&bytes[at..end]).is_err() {
+        let follows = next.is_none_or(|next| header.base_offset == next);
+        if end > bytes.len() || !follows || check_crc(&bytes[at..end]).is_err() {
             break;
         }
         (at, next) = (end, Some(header.next_offset()));
@@ -209,7 +209,8 @@ fn intact_prefix(bytes: &Bytes) -> Option<(usize, i64)> {
     next.map(|next| (at, next))
 }
 
-/// The first batch whose last offset is at or behind `offset`; `None` if there is none before `end`. Only its header was looked at.
+/// The first batch whose last offset is at or behind `offset`; `None` if there is none before `end`. Only headers were looked at. If the
+/// batches that held the offset are missing, it is the next one, which begins behind it.
 pub(crate) fn locate(
     segment: &Segment,
     access: Access,
@@ -218,30 +219,36 @@ pub(crate) fn locate(
     end: u32,
 ) -> Result<Option<(u32, BatchHeader)>, ReadError> {
     let start = match hint {
-        Some(position) => position,
+        Some(position) => Start { position, known: Place::Begins(offset) },
         None if access == Access::Hot && !segment.has_indexes() => return Err(ReadError::Cold),
-        None => {
-            segment.with_indexes(|indexes| indexes.offsets.lookup(segment.relative(offset))).map_err(failed(segment))?
-        }
+        None => Start::from_index(segment, segment.relative(offset)).map_err(failed(segment))?,
     };
-    match walk_to(segment, access, offset, start, end)? {
-        Walk::Found(position, header) => return Ok(Some((position, header))),
-        Walk::End => return Ok(None),
-        Walk::Damage { .. } if access == Access::Hot => return Err(ReadError::Cold),
-        Walk::Damage { .. } => {}
+    let mut walk = walk_to(segment, access, offset, start, end)?;
+    if let Walk::Damage { .. } = walk {
+        if access == Access::Hot {
+            return Err(ReadError::Cold);
+        }
+        // The place that the index named may be the damage itself: begin one entry earlier.
+        let before = start.position.checked_sub(1);
+        let earlier = segment.with_indexes(|indexes| before.and_then(|before| indexes.offsets.floor_position(before)));
+        let start = match earlier.map_err(failed(segment))? {
+            Some(position) => Start { position, known: Place::Unknown },
+            None => Start { position: 0, known: Place::Begins(segment.base_offset) },
+        };
+        walk = walk_to(segment, access, offset, start, end)?;
     }
-    // The place that the index named may be the damage itself: begin one entry earlier and search behind the damage.
-    let before = start.checked_sub(1);
-    let earlier = segment.with_indexes(|indexes| before.and_then(|before| indexes.offsets.floor_position(before)));
-    let mut start = earlier.map_err(failed(segment))?.unwrap_or(0);
     loop {
-        match walk_to(segment, access, offset, start, end)? {
+        match walk {
             Walk::Found(position, header) => return Ok(Some((position, header))),
             Walk::End => return Ok(None),
-            Walk::Damage { position, floor } => {
-                let found = search(segment, position, floor, end).map_err(failed(segment))?;
-                match found {
-                    Some((position, header)) if header.base_offset <= offset => start = position,
+            Walk::Damage { from, position, floor } => {
+                match step_over(segment, (from, position), floor, end).map_err(failed(segment))? {
+                    Some((position, header)) if header.base_offset <= offset => {
+                        let start = Start { position, known: Place::Begins(header.base_offset) };
+                        walk = walk_to(segment, access, offset, start, end)?;
+                    }
+                    // The batch is good, and those before it are missing.
+                    Some((found, header)) if found == position => return Ok(Some((found, header))),
                     _ => return Err(corrupt(segment, offset)),
                 }
             }
@@ -249,38 +256,98 @@ pub(crate) fn locate(
     }
 }
 
+/// Where a walk over headers begins, and what is known of the batch there.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    position: u32,
+    known: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// It begins with this offset.
+    Begins(i64),
+    /// It ends with this offset.
+    Ends(i64),
+    Unknown,
+}
+
+impl Place {
+    fn holds(self, header: &BatchHeader) -> bool {
+        match self {
+            Place::Begins(offset) => header.base_offset == offset,
+            Place::Ends(offset) => header.last_offset() == offset,
+            Place::Unknown => true,
+        }
+    }
+}
+
+impl Start {
+    fn from_index(segment: &Segment, relative: u32) -> io::Result<Self> {
+        let entry = segment.with_indexes(|indexes| indexes.offsets.find(relative))?;
+        Ok(match entry {
+            Some(entry) => {
+                let known = Place::Ends(segment.base_offset + i64::from(entry.relative));
+                Start { position: entry.position, known }
+            }
+            None => Start { position: 0, known: Place::Begins(segment.base_offset) },
+        })
+    }
+}
+
 enum Walk {
     Found(u32, BatchHeader),
     End,
-    Damage { position: u32, floor: i64 },
+    /// What is at `position` is not the batch that begins at `floor`. The batch before it begins at `from`: its length may be the damage.
+    Damage {
+        from: u32,
+        position: u32,
+        floor: i64,
+    },
 }
 
-fn walk_to(segment: &Segment, access: Access, offset: i64, start: u32, end: u32) -> Result<Walk, ReadError> {
-    let (mut position, mut floor) = (start, segment.base_offset);
+fn walk_to(segment: &Segment, access: Access, offset: i64, start: Start, end: u32) -> Result<Walk, ReadError> {
+    let (mut position, mut floor, mut known) = (start.position, segment.base_offset, start.known);
+    let mut from = position;
     let mut window = Window::default();
     while position < end {
         let header =
             window.try_header(segment, access, position, end).map_err(failed(segment))?.ok_or(ReadError::Cold)?;
-        let behind = match header {
-            Ok(header) => (u64::from(position) + header.size_in_bytes() as u64, header),
-            Err(()) => return Ok(Walk::Damage { position, floor }),
-        };
-        let (behind, header) = match behind {
-            (behind, header)
-                if behind <= u64::from(end) && header.base_offset >= floor && header.last_offset_delta >= 0 =>
-            {
-                (u32::try_from(behind).unwrap_or(end), header)
-            }
-            _ => return Ok(Walk::Damage { position, floor }),
-        };
-        if header.last_offset() >= offset {
-            // An index entry that is too far ahead, or damage that was stepped over: the offset may lie before.
-            let skipped = header.base_offset > offset && position == start && start > 0;
-            return Ok(if skipped { Walk::Damage { position, floor } } else { Walk::Found(position, header) });
+        let Ok(header) = header else { return Ok(Walk::Damage { from, position, floor }) };
+        let behind = u64::from(position) + header.size_in_bytes() as u64;
+        if behind > u64::from(end) || !known.holds(&header) || header.base_offset < floor || !is_plausible(&header) {
+            return Ok(Walk::Damage { from, position, floor });
         }
-        (position, floor) = (behind, header.next_offset());
+        if header.last_offset() >= offset {
+            return Ok(Walk::Found(position, header));
+        }
+        (from, position) = (position, u32::try_from(behind).unwrap_or(end));
+        floor = header.next_offset();
+        known = Place::Begins(floor);
     }
     Ok(Walk::End)
+}
+
+/// The first intact batch behind `from` that fits behind `floor`: the one at `position`, if batches before it are missing and it is
+/// confirmed by the one behind it, otherwise the first that is found.
+pub(crate) fn step_over(
+    segment: &Segment,
+    (from, position): (u32, u32),
+    floor: i64,
+    end: u32,
+) -> io::Result<Option<(u32, BatchHeader)>> {
+    let next = search(segment, from, floor, end)?;
+    let here = segment.read(Access::Blocking, position, HEADER_SIZE)?;
+    let here = match here {
+        Some(bytes) => intact_at(segment, &bytes, position, floor, end)?,
+        None => None,
+    };
+    let Some(here) = here.filter(|_| next.as_ref().is_none_or(|(found, _)| *found >= position)) else {
+        return Ok(next);
+    };
+    let behind = search(segment, position, floor, end)?;
+    let confirmed = behind.as_ref().is_none_or(|(_, behind)| behind.base_offset == here.next_offset());
+    Ok(if confirmed { Some((position, here)) } else { behind })
 }
 
 /// Searches behind damage for the next intact batch with an offset at or behind `floor`.
@@ -309,7 +376,7 @@ fn intact_at(segment: &Segment, bytes: &[u8], position: u32, floor: i64, end: u3
     let Ok(header) = BatchHeader::parse(bytes) else { return Ok(None) };
     let offsets = floor..floor.saturating_add(i64::from(u32::MAX));
     let fits = u64::from(position) + header.size_in_bytes() as u64 <= u64::from(end);
-    if !fits || !offsets.contains(&header.base_offset) || header.last_offset_delta < 0 {
+    if !fits || !offsets.contains(&header.base_offset) || !is_plausible(&header) {
         return Ok(None);
     }
     let whole = segment.read(Access::Blocking, position, header.size_in_bytes())?;

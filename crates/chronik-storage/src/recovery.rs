@@ -22,7 +22,7 @@ use crate::journal::{Footer, Journals, SessionId};
 use crate::partition::{DELETED_SUFFIX, EPOCHS_FILE, Opened, Pending, Status};
 use crate::producers::Producers;
 use crate::reader;
-use crate::segment::{Access, SEGMENT_SIZE_MAX, Segment, Window};
+use crate::segment::{Access, SEGMENT_SIZE_MAX, Segment, Window, is_plausible};
 
 /// What the scan reads at once.
 const SCAN_BYTES: usize = 1024 * 1024;
@@ -114,8 +114,9 @@ impl Recovery<'_> {
         self.point = point.unwrap_or(last).max(log_start);
         let journal_end = self.footers.values().map(|(_, footer)| footer.meta.last_offset + 1).max().unwrap_or(0);
         self.durable_end = match self.env.durability {
-            Durability::Fsync => journal_end.max(self.point),
-            Durability::Os => i64::MAX,
+            Durability::Fsync if point.is_some() => journal_end.max(self.point),
+            // Without a checkpoint to go by, what is found is synced below. Without fsync, having it is enough.
+            Durability::Fsync | Durability::Os => i64::MAX,
         };
         self.next = first;
         let sealed = self.check_sealed()?;
@@ -123,6 +124,9 @@ impl Recovery<'_> {
         self.scan_tail(sealed, point.is_none())?;
         self.replay_journal()?;
         self.close_gap(log_start);
+        if point.is_none() {
+            self.sync()?;
+        }
         if let Some(active) = self.segments.last() {
             active.load_first_timestamp().map_err(self.failed("reading"))?;
         }
@@ -304,8 +308,7 @@ impl Recovery<'_> {
     fn scan_segment(&mut self, segment: &Arc<Segment>, tolerant: bool) -> Result<ScanEnd, StorageError> {
         let file_size = segment.size();
         self.next = self.next.max(segment.base_offset);
-        let start = segment.with_indexes(|indexes| indexes.offsets.lookup(segment.relative(self.point)));
-        let start = start.map_err(self.failed("reading"))?;
+        let start = self.scan_start(segment)?;
         segment.begin_scan(start).map_err(self.failed("reading"))?;
         let position = self.walk_to_point(segment, start, file_size)?;
         let position = self.check_batches(segment, position, file_size, tolerant)?;
@@ -319,18 +322,61 @@ impl Recovery<'_> {
         Ok(ScanEnd::Torn)
     }
 
-    /// Passes the batches before the recovery point, whose bytes are believed, up to the first that is not.
-    fn walk_to_point(&mut self, segment: &Segment, mut position: u32, size: u32) -> Result<u32, StorageError> {
-        let mut window = Window::default();
-        while let Some((at, header)) =
-            next_header(segment, &mut window, position, size).map_err(self.failed("reading"))?
-        {
-            if header.base_offset >= self.point || u64::from(at) + header.size_in_bytes() as u64 > u64::from(size) {
-                break;
+    /// Where to begin with the headers: at the last indexed batch before the recovery point, if it is the one that the index says it is.
+    fn scan_start(&mut self, segment: &Segment) -> Result<u32, StorageError> {
+        let entry = segment.with_indexes(|indexes| indexes.offsets.find(segment.relative(self.point)));
+        let Some(entry) = entry.map_err(self.failed("reading"))? else { return Ok(0) };
+        let header = segment.header_at(Access::Blocking, entry.position).map_err(self.failed("reading"))?;
+        match header {
+            Some(Ok(header))
+                if segment.relative(header.last_offset()) == entry.relative && header.base_offset < self.point =>
+            {
+                self.next = self.next.max(header.base_offset);
+                Ok(entry.position)
             }
-            segment.note_unchecked(&header, at, self.interval);
-            self.next = header.next_offset();
-            position = at.saturating_add(size_of(&header));
+            _ => Ok(0),
+        }
+    }
+
+    /// Passes the batches before the recovery point, whose bytes are believed, up to the first that is not. Damage among them stays where it
+    /// is: reading it will be an error, and what is behind it is served.
+    fn walk_to_point(&mut self, segment: &Segment, mut position: u32, size: u32) -> Result<u32, StorageError> {
+        let (mut window, mut from) = (Window::default(), position);
+        while position < size && self.next < self.point {
+            let header = window.header(segment, position, size).map_err(self.failed("reading"))?;
+            let end = header.as_ref().map(|header| u64::from(position) + header.size_in_bytes() as u64);
+            let whole = end.is_some_and(|end| end <= u64::from(size));
+            let follows = |header: &BatchHeader| header.base_offset == self.next && header.next_offset() <= self.point;
+            if let Some(header) = header.filter(|header| whole && follows(header) && is_plausible(header)) {
+                segment.note_unchecked(&header, position, self.interval);
+                self.next = header.next_offset();
+                (from, position) = (position, position.saturating_add(size_of(&header)));
+                continue;
+            }
+            let found =
+                reader::step_over(segment, (from, position), self.next, size).map_err(self.failed("reading"))?;
+            let offset = self.next;
+            match found {
+                Some((found, header)) => {
+                    tracing::error!(
+                        partition = self.name,
+                        from = offset,
+                        to = header.base_offset,
+                        "batches are damaged or missing: reading them will be an error"
+                    );
+                    (from, position, self.next) = (found, found, header.base_offset);
+                }
+                None if whole => {
+                    tracing::error!(
+                        partition = self.name,
+                        offset,
+                        "the last batch is damaged: reading it will be an error"
+                    );
+                    segment.keep(size);
+                    (position, self.next) = (size, self.point);
+                }
+                None => break,
+            }
         }
         Ok(position)
     }
@@ -390,9 +436,8 @@ impl Recovery<'_> {
     fn intact(&self, bytes: &[u8], tolerant: bool) -> Option<BatchHeader> {
         let header = BatchHeader::parse(bytes).ok()?;
         let batch = bytes.get(..header.size_in_bytes())?;
-        let in_order =
-            header.base_offset == self.next || (header.base_offset > self.next && (tolerant || self.next < self.point));
-        if !in_order || header.last_offset_delta < 0 || check_crc(batch).is_err() {
+        let in_order = header.base_offset == self.next || (header.base_offset > self.next && tolerant);
+        if !in_order || !is_plausible(&header) || check_crc(batch).is_err() {
             return None;
         }
         let agrees =
@@ -462,6 +507,11 @@ impl Recovery<'_> {
         Ok(segment)
     }
 
+    fn sync(&self) -> Result<(), StorageError> {
+        self.segments.iter().try_for_each(|segment| segment.sync().map(drop)).map_err(self.failed("syncing"))?;
+        self.env.disk.sync_dir(self.dir).map_err(self.failed("syncing"))
+    }
+
     /// Offsets that were given out once are not given out again, also if their records are lost.
     fn close_gap(&mut self, log_start: i64) {
         let floor = self.point.max(log_start);
@@ -494,8 +544,7 @@ fn next_header(
     }
     match window.header(segment, position, size)? {
         Some(header)
-            if header.last_offset_delta >= 0
-                && u64::from(position) + header.size_in_bytes() as u64 <= u64::from(size) =>
+            if is_plausible(&header) && u64::from(position) + header.size_in_bytes() as u64 <= u64::from(size) =>
         {
             Ok(Some((position, header)))
         }

@@ -311,7 +311,7 @@ impl Segment {
         while position < size {
             let Some(header) = window.header(self, position, size)? else { break };
             let end = u64::from(position) + header.size_in_bytes() as u64;
-            if end > u64::from(size) || header.base_offset < next {
+            if end > u64::from(size) || header.base_offset < next || !is_plausible(&header) {
                 break;
             }
             self.note_header(&mut self.state.lock(), &header, position, interval);
@@ -349,6 +349,13 @@ impl Segment {
         state.size = position.saturating_add(size);
         state.synced = state.size;
         self.note_header(&mut state, header, position, interval);
+    }
+
+    /// Counts all bytes before `size` to the segment, whatever they are.
+    pub(crate) fn keep(&self, size: u32) {
+        let mut state = self.state.lock();
+        state.size = size;
+        state.synced = size;
     }
 
     /// Loads the timestamp of the first batch, from which `segment.ms` counts.
@@ -440,6 +447,11 @@ impl AppendFailure {
             AppendFailure::Clean(error) | AppendFailure::Torn(error) => error,
         }
     }
+}
+
+/// Whether a header can be one of ours: a batch has as many records as offsets, so that a damaged count does not lead a walk astray.
+pub(crate) fn is_plausible(header: &BatchHeader) -> bool {
+    header.last_offset_delta >= 0 && header.records_count.checked_sub(1) == Some(header.last_offset_delta)
 }
 
 /// A piece of a segment in memory, through which headers are walked without a system call for each.

@@ -88,13 +88,22 @@ impl Partition {
         if let Some(epochs) = captured.epochs {
             checkpoints::replace(disk, &self.dir, EPOCHS_FILE, epochs.as_bytes(), true).map_err(failed)?;
         }
-        if !self.metadata_durable.swap(true, Ordering::AcqRel) {
-            let metadata = checkpoints::encode_metadata(self.id.topic_id);
-            checkpoints::replace(disk, &self.dir, checkpoints::PARTITION_METADATA, metadata.as_bytes(), true)
-                .map_err(failed)?;
-        }
+        self.make_identity_durable().map_err(failed)?;
         disk.sync_dir(&self.dir).map_err(failed)?;
         self.drop_old_snapshots().map_err(failed)
+    }
+
+    /// Makes durable which topic the directory belongs to: needed before a checkpoint file says something about it. The caller syncs
+    /// the data directory.
+    pub(crate) fn make_identity_durable(&self) -> io::Result<()> {
+        if self.metadata_durable.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (disk, metadata) = (&*self.env.disk, checkpoints::encode_metadata(self.id.topic_id));
+        checkpoints::replace(disk, &self.dir, checkpoints::PARTITION_METADATA, metadata.as_bytes(), true)?;
+        disk.sync_dir(&self.dir)?;
+        self.metadata_durable.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn drop_old_snapshots(&self) -> io::Result<()> {

@@ -108,7 +108,13 @@ impl Store {
             false => self.inheritance.lock().log_starts.clone().unwrap_or_default(),
         };
         for partition in self.partitions().into_iter().filter(|partition| !partition.is_offline()) {
-            starts.insert((partition.topic().to_owned(), partition.id().partition), partition.log_start());
+            let start = partition.log_start();
+            if start > 0 {
+                partition
+                    .make_identity_durable()
+                    .map_err(StorageError::io("writing partition.metadata in", partition.dir()))?;
+            }
+            starts.insert((partition.topic().to_owned(), partition.id().partition), start);
         }
         starts.retain(|_, start| *start > 0);
         let path = self.env.data_dir.join(LOG_STARTS);

@@ -316,6 +316,11 @@ impl Store {
         self.env.durability == Durability::Fsync && self.env.committer().is_none_or(|committer| committer.has_failed())
     }
 
+    /// How many segment files are open, at most.
+    pub fn open_files(&self) -> usize {
+        self.env.files.len()
+    }
+
     /// Changes `producer.id.expiration.ms`.
     pub fn set_producer_expiration_ms(&self, expiration_ms: i64) {
         self.env.producer_expiration_ms.store(expiration_ms, Ordering::Relaxed);

@@ -37,7 +37,6 @@ pub(crate) struct MemDisk {
     state: Mutex<State>,
     /// Bytes that may still be written before the disk is full.
     room: Arc<AtomicU64>,
-    syncs: Arc<AtomicU64>,
 }
 
 impl MemDisk {
@@ -109,10 +108,6 @@ impl MemDisk {
     pub(crate) fn set_room(&self, bytes: u64) {
         self.room.store(bytes, Ordering::Relaxed);
     }
-
-    pub(crate) fn sync_count(&self) -> u64 {
-        self.syncs.load(Ordering::Relaxed)
-    }
 }
 
 impl Disk for MemDisk {
@@ -137,7 +132,7 @@ impl Disk for MemDisk {
                 inode
             }
         };
-        Ok(Arc::new(MemFile { inode, room: self.room.clone(), syncs: self.syncs.clone() }))
+        Ok(Arc::new(MemFile { inode, room: self.room.clone() }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -190,7 +185,6 @@ impl Disk for MemDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
         let inside = |name: &Path| name.parent() == Some(path);
         let State { now, durable } = &mut *state;
@@ -227,14 +221,13 @@ impl Disk for MemDisk {
 struct MemFile {
     inode: Inode,
     room: Arc<AtomicU64>,
-    syncs: Arc<AtomicU64>,
 }
 
 impl DiskFile for MemFile {
     fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut content = self.inode.lock();
-        let mut at = usize::try_from(offset).expect("a small file");
-        for byte in parts.iter().flat_map(|part| part.iter()) {
+        let start = usize::try_from(offset).expect("a small file");
+        for (at, byte) in (start..).zip(parts.iter().flat_map(|part| part.iter())) {
             // Byte by byte, so that a full disk leaves a part behind.
             if at >= content.now.len() {
                 let room = self.room.load(Ordering::Relaxed);
@@ -245,7 +238,6 @@ impl DiskFile for MemFile {
                 content.now.resize(at + 1, 0);
             }
             content.now[at] = *byte;
-            at += 1;
         }
         Ok(())
     }
@@ -263,7 +255,6 @@ impl DiskFile for MemFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
         let mut content = self.inode.lock();
         content.durable = content.now.clone();
         Ok(())

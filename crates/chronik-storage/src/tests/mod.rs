@@ -2,3 +2,7 @@
 
 mod append;
 mod crash;
+mod damage;
+mod keep;
+mod random;
+mod time;

@@ -27,6 +27,7 @@ use chronik_protocol::wire::{DecodeError, EncodedFrame, decode_exact};
 use crate::net::connection::ConnectionInfo;
 use crate::server::Broker;
 
+mod error;
 mod group;
 
 /// The one table: an API is served if and only if it stands here.
@@ -50,11 +51,18 @@ macro_rules! apis {
 apis! {
     ApiVersions => api_versions,
     DeleteGroups => delete_groups,
+    DeleteRecords => delete_records,
     DescribeGroups => describe_groups,
+    DescribeLogDirs => describe_log_dirs,
+    Fetch => fetch,
     Heartbeat => heartbeat,
+    InitProducerId => init_producer_id,
     JoinGroup => join_group,
     LeaveGroup => leave_group,
     ListGroups => list_groups,
+    ListOffsets => list_offsets,
+    OffsetForLeaderEpoch => offset_for_leader_epoch,
+    Produce => produce,
     SyncGroup => sync_group,
 }
 
@@ -70,6 +78,20 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) connection: &'a Arc<ConnectionInfo>,
     /// The frame that the request borrows from: `frame.slice_ref(…)` keeps records without copying them.
     pub(crate) frame: &'a Bytes,
+}
+
+impl RequestContext<'_> {
+    /// Our id, host and port as this client should use them: what `advertised.listeners` says of its listener, or else the
+    /// address at which it reached us.
+    pub(crate) fn advertised(&self) -> (i32, String, i32) {
+        let config = &self.broker.config;
+        let said = config.advertised.iter().find(|listener| *listener.name == *self.connection.listener);
+        let (host, port) = match said {
+            Some(listener) => (listener.host.clone(), listener.port),
+            None => (self.connection.local.ip().to_canonical().to_string(), self.connection.local.port()),
+        };
+        (config.node_id, host, port.into())
+    }
 }
 
 /// What a request leads to.

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod group;
 pub mod produce;
 pub mod shell;
+pub mod start;
 pub mod topic;
 
 use std::ffi::OsString;
@@ -40,6 +41,8 @@ pub struct Cli {
 /// All commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start a broker and keep it running
+    Start(start::Start),
     /// Topics and their partitions
     Topic(topic::Topic),
     /// Write records to a topic
@@ -86,6 +89,7 @@ pub fn report(fault: &Fault) -> u8 {
 
 fn dispatch(cli: Cli) -> Result<(), Fault> {
     match cli.command {
+        Command::Start(command) => command.run(),
         Command::Topic(command) => command.run(cli.output),
         Command::Produce(command) => command.run(cli.output),
         Command::Consume(command) => command.run(cli.output),

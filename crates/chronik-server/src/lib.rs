@@ -14,4 +14,5 @@ mod shards;
 mod time;
 
 pub use chronik_storage::StorageError;
+pub use chronik_storage::lock::LockError;
 pub use server::{Server, StartError};

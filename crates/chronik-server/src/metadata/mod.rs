@@ -6,6 +6,7 @@
 mod ground;
 mod keeper;
 mod log;
+mod store;
 #[cfg(test)]
 mod tests;
 

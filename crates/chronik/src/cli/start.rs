@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process;
 
 use chronik_server::config::{BrokerConfig, Durability};
-use chronik_server::{Server, StartError};
+use chronik_server::{LockError, Server, StartError, StorageError};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -108,25 +108,27 @@ fn told(error: StartError) -> Fault {
             source.to_string(),
             "--listen HOST:PORT with another port, or stop the process that has it",
         ),
-        StartError::Lock(_) => Fault::new(
+        StartError::Lock(LockError::InUse { .. }) => Fault::new(
             DATA_DIR_LOCKED,
-            "the data directory is in use or cannot be locked",
+            "the data directory is in use",
             cause,
             "stop the other process, or --data-dir DIR with another directory",
         ),
-        StartError::Storage(chronik_server::StorageError::Format { .. }) => Fault::new(
-            DATA_NEWER,
-            "the data directory is of another version",
+        StartError::Lock(LockError::NewerFormat { .. }) => newer(cause),
+        StartError::Lock(LockError::OfKafka { .. }) => Fault::new(
+            DATA_DIR_UNUSABLE,
+            "the data directory belongs to Apache Kafka",
             cause,
-            "start it with the version that wrote it, or a later one",
+            "--data-dir DIR with a directory of its own",
         ),
+        StartError::Storage(StorageError::Format { .. }) => newer(cause),
         StartError::Metadata(_) => Fault::new(
             DATA_DAMAGED,
             "the metadata cannot be read",
             cause,
             "keep a copy of the directory, and restore it from a backup",
         ),
-        StartError::Storage(_) | StartError::Journal(_) => Fault::new(
+        StartError::Storage(_) | StartError::Journal(_) | StartError::Lock(_) => Fault::new(
             DATA_DIR_UNUSABLE,
             "the data directory cannot be used",
             cause,
@@ -136,4 +138,13 @@ fn told(error: StartError) -> Fault {
             Fault::new(INTERNAL, what, source.to_string(), "look at the lines of the log before this one")
         }
     }
+}
+
+fn newer(cause: String) -> Fault {
+    Fault::new(
+        DATA_NEWER,
+        "the data directory is of another version",
+        cause,
+        "start it with the version that wrote it, or a later one",
+    )
 }

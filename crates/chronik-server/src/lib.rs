@@ -9,6 +9,7 @@ mod fetch_sessions;
 mod metadata;
 mod net;
 mod partitions;
+mod random;
 mod server;
 mod shards;
 mod time;

@@ -16,13 +16,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_protocol::ApiKey;
 use chronik_protocol::frame::{FrameError, encode_response};
 use chronik_protocol::generated::any::ResponseBody;
 use chronik_protocol::header::{self, HeaderError};
 use chronik_protocol::wire::{DecodeError, EncodedFrame, decode_exact};
+use chronik_protocol::{ApiKey, ErrorCode};
 
 use crate::net::connection::ConnectionInfo;
 use crate::server::Broker;
@@ -49,18 +50,28 @@ macro_rules! apis {
 }
 
 apis! {
+    AlterConfigs => alter_configs,
     ApiVersions => api_versions,
+    CreatePartitions => create_partitions,
+    CreateTopics => create_topics,
     DeleteGroups => delete_groups,
     DeleteRecords => delete_records,
+    DeleteTopics => delete_topics,
+    DescribeCluster => describe_cluster,
+    DescribeConfigs => describe_configs,
     DescribeGroups => describe_groups,
     DescribeLogDirs => describe_log_dirs,
+    DescribeTopicPartitions => describe_topic_partitions,
     Fetch => fetch,
     Heartbeat => heartbeat,
+    IncrementalAlterConfigs => incremental_alter_configs,
     InitProducerId => init_producer_id,
     JoinGroup => join_group,
     LeaveGroup => leave_group,
+    ListConfigResources => list_config_resources,
     ListGroups => list_groups,
     ListOffsets => list_offsets,
+    Metadata => metadata,
     OffsetForLeaderEpoch => offset_for_leader_epoch,
     Produce => produce,
     SyncGroup => sync_group,
@@ -115,6 +126,16 @@ impl Reply {
     /// An answer that has to be waited for.
     pub(crate) fn later<B: Into<ResponseBody<'static>>>(future: impl Future<Output = B> + Send + 'static) -> Reply {
         Reply::Later(Box::pin(async move { future.await.into() }))
+    }
+}
+
+/// Waits as long as the client said that it does; what it asked for may still happen. Without a positive time the answer says so itself.
+async fn within<T>(timeout_ms: i32, work: impl Future<Output = Result<T, ErrorCode>>) -> Result<T, ErrorCode> {
+    match u64::try_from(timeout_ms) {
+        Ok(ms) if ms > 0 => {
+            tokio::time::timeout(Duration::from_millis(ms), work).await.unwrap_or(Err(ErrorCode::RequestTimedOut))
+        }
+        _ => work.await,
     }
 }
 

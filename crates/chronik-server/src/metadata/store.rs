@@ -51,7 +51,9 @@ impl StoreGround {
             tracing::error!(%error, "a stored setting cannot be used: the topic has Kafka's defaults");
             LogConfig::default()
         });
-        config.max_decompressed_batch_bytes = self.max_decompressed_batch_bytes;
+        let own = settings.iter().find(|(key, _)| key == "max.decompressed.message.bytes");
+        let own = own.and_then(|(_, value)| value.parse().ok()).unwrap_or(usize::MAX);
+        config.max_decompressed_batch_bytes = self.max_decompressed_batch_bytes.min(own);
         config
     }
 

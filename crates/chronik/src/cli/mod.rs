@@ -4,6 +4,7 @@ pub mod config;
 mod confirm;
 pub mod connect;
 pub mod consume;
+pub mod demo;
 pub mod explain;
 pub mod group;
 pub mod produce;
@@ -43,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Start a broker and keep it running
     Start(start::Start),
+    /// Start a broker, pass messages through it, and show what to do next
+    Demo(demo::Demo),
     /// Topics and their partitions
     Topic(topic::Topic),
     /// Write records to a topic
@@ -90,6 +93,7 @@ pub fn report(fault: &Fault) -> u8 {
 fn dispatch(cli: Cli) -> Result<(), Fault> {
     match cli.command {
         Command::Start(command) => command.run(),
+        Command::Demo(command) => command.run(),
         Command::Topic(command) => command.run(cli.output),
         Command::Produce(command) => command.run(cli.output),
         Command::Consume(command) => command.run(cli.output),

@@ -1,6 +1,7 @@
 //! `chronik start`: the broker in the foreground, until a signal stops it.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::process;
 
 use chronik_server::config::{BrokerConfig, Durability};
@@ -23,21 +24,29 @@ pub struct Start {
 impl Start {
     /// Runs the broker; returns when it has stopped in good order.
     pub fn run(&self) -> Result<(), Fault> {
-        let config = self.settings.load()?;
-        logs();
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        if let Some(threads) = config.network.threads {
-            runtime.worker_threads(threads.max(1));
-        }
-        let runtime = runtime.enable_all().thread_name("chronik").build();
-        let runtime = runtime.map_err(|e| Fault::io("no thread could be started", &e))?;
-        runtime.block_on(serve(config))
+        run(self.settings.load()?, None, |_| async { Ok(()) })
     }
 }
 
+/// Runs a broker until a signal stops it. Once it listens, `then` is called with its address; `once` says whether the broker
+/// stops when that has ended.
+pub(super) fn run<F>(config: BrokerConfig, once: Option<bool>, then: impl FnOnce(String) -> F) -> Result<(), Fault>
+where
+    F: Future<Output = Result<(), Fault>>,
+{
+    logs(if once.is_some() { "warn" } else { "info" });
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = config.network.threads {
+        runtime.worker_threads(threads.max(1));
+    }
+    let runtime = runtime.enable_all().thread_name("chronik").build();
+    let runtime = runtime.map_err(|e| Fault::io("no thread could be started", &e))?;
+    runtime.block_on(serve(config, once == Some(true), then))
+}
+
 /// Text on a terminal, JSON for whoever collects it.
-fn logs() {
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+fn logs(usual: &str) {
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let lines = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
     // It fails where a test has set one up already.
     let _ = match std::io::stderr().is_terminal() {
@@ -46,7 +55,10 @@ fn logs() {
     };
 }
 
-async fn serve(config: BrokerConfig) -> Result<(), Fault> {
+async fn serve<F>(config: BrokerConfig, once: bool, then: impl FnOnce(String) -> F) -> Result<(), Fault>
+where
+    F: Future<Output = Result<(), Fault>>,
+{
     // Before anything else, so that a signal during recovery is not lost.
     let (mut terminate, mut interrupt) = (listen_to(SignalKind::terminate())?, listen_to(SignalKind::interrupt())?);
     for notice in &config.notices {
@@ -60,9 +72,17 @@ async fn serve(config: BrokerConfig) -> Result<(), Fault> {
         _ = interrupt.recv() => return Ok(()),
     };
     announce(&server, &data_dir.display().to_string(), durability);
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let address = server.addresses().first().map(reachable).unwrap_or_default();
+    let follow = async {
+        match then(address).await {
+            Ok(()) if !once => std::future::pending().await,
+            outcome => outcome,
+        }
+    };
+    let (name, outcome) = tokio::select! {
+        _ = terminate.recv() => ("SIGTERM", Ok(())),
+        _ = interrupt.recv() => ("SIGINT", Ok(())),
+        outcome = follow => ("done", outcome),
     };
     tracing::info!("{name}: answering what has been accepted, then stopping");
     tokio::select! {
@@ -76,7 +96,7 @@ async fn serve(config: BrokerConfig) -> Result<(), Fault> {
         _ = interrupt.recv() => process::exit(130),
     }
     tracing::info!("stopped");
-    Ok(())
+    outcome
 }
 
 fn listen_to(kind: SignalKind) -> Result<Signal, Fault> {
@@ -93,10 +113,15 @@ fn announce(server: &Server, data_dir: &str, durability: Durability) {
         Durability::Os => tracing::warn!("durability os: acks=all is in the page cache, a power cut can lose it"),
     }
     if let Some(address) = server.addresses().first() {
-        let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
-        tracing::info!("try: chronik topic create hello -b {host}:{}", address.port());
+        tracing::info!("try: chronik topic create hello -b {}", reachable(address));
     }
+}
+
+/// An address that a client on this machine can connect to.
+fn reachable(address: &SocketAddr) -> String {
+    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    format!("{host}:{}", address.port())
 }
 
 fn told(error: StartError) -> Fault {

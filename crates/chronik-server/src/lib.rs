@@ -8,6 +8,7 @@ pub mod config;
 mod fetch_sessions;
 mod metadata;
 mod net;
+mod offsets_topic;
 mod partitions;
 mod random;
 mod server;

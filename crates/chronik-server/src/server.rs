@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use chronik_coordinator::group::GroupConfig;
 use chronik_protocol::Uuid;
 use chronik_storage::disk::RealDisk;
 use chronik_storage::journal::{FileJournalOptions, FileJournals, JournalError, SessionId};
@@ -23,6 +22,7 @@ use crate::config::{self, BrokerConfig};
 use crate::fetch_sessions::FetchSessions;
 use crate::metadata::{LoadError, Metadata};
 use crate::net::{Bound, Endpoint, Gate, Limits, Notices, Shutdown};
+use crate::offsets_topic;
 use crate::partitions::Partitions;
 use crate::shards::GroupShards;
 
@@ -149,12 +149,13 @@ impl Server {
         let broker = Arc::new(Broker {
             store,
             metadata,
-            groups: GroupShards::new(group_config(&config)),
+            groups: GroupShards::new(offsets_topic::group_config(&config)),
             fetch_sessions: FetchSessions::new(config.network.fetch_session_slots),
             shutdown: Shutdown::default(),
             notices: Notices::default(),
             config,
         });
+        offsets_topic::attach(&broker);
         let jobs = start_jobs(&broker);
         let addresses = bound.iter().map(|listener| listener.address).collect();
         let (mut listeners, gate) = (JoinSet::new(), Gate::new(&limits));
@@ -254,20 +255,6 @@ fn limits(config: &BrokerConfig) -> Limits {
         connections_max: network.max_connections.min(usize::try_from(for_connections).unwrap_or(usize::MAX)),
         connections_per_ip_max: network.max_connections_per_ip,
         backlog: network.listen_backlog_size,
-    }
-}
-
-fn group_config(config: &BrokerConfig) -> GroupConfig {
-    let groups = &config.groups;
-    GroupConfig {
-        max_size: groups.max_size,
-        min_session_timeout_ms: groups.min_session_timeout_ms,
-        max_session_timeout_ms: groups.max_session_timeout_ms,
-        initial_rebalance_delay_ms: i32::try_from(groups.initial_rebalance_delay_ms).unwrap_or(i32::MAX),
-        max_metadata_chars: groups.offset_metadata_max_bytes,
-        offsets_retention_ms: groups.offsets_retention_ms,
-        retention_check_interval_ms: groups.offsets_retention_check_interval_ms,
-        ..GroupConfig::default()
     }
 }
 

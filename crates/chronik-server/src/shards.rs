@@ -110,7 +110,7 @@ enum State {
     /// Its log has not been replayed, or not since something failed.
     ToLoad,
     Loading,
-    Running(Running),
+    Running(Box<Running>),
     Stopped,
 }
 
@@ -275,7 +275,7 @@ impl GroupShards {
             return;
         }
         *state = match started {
-            Ok(_) => State::Running(Running { shard: loaded, next_id: 0, waiting: HashMap::new() }),
+            Ok(_) => State::Running(Box::new(Running { shard: loaded, next_id: 0, waiting: HashMap::new() })),
             Err(_) => State::ToLoad,
         };
     }

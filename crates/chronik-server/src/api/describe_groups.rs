@@ -4,6 +4,8 @@
 //! * v4: KIP-345, static members
 //! * v6: KIP-1043, a group that is not there is an error with a text; before, it is Dead
 
+use std::sync::Arc;
+
 use chronik_coordinator::group::ClassicState;
 use chronik_coordinator::group::api::{Described, DescribedMember, GroupReply, GroupRequest};
 use chronik_protocol::ErrorCode;
@@ -23,14 +25,14 @@ pub(crate) fn handle(cx: &RequestContext<'_>, request: DescribeGroupsRequest<'_>
     let version = cx.version;
     let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { i32::MIN };
     let groups: Vec<_> = request.groups.iter().map(|group| shared(group)).collect();
-    let ask = |group_id: &std::sync::Arc<str>| {
-        cx.broker.groups.ask(group_id, GroupRequest::Describe(group_id.clone()))
-    };
+    let ask = |group_id: &Arc<str>| cx.broker.groups.ask(group_id, GroupRequest::Describe(Arc::clone(group_id)));
     let asked = groups.iter().map(ask).collect();
     replies(asked, move |answers| {
-        let group = |(group_id, answer): (&std::sync::Arc<str>, Answer)| DescribedGroup {
-            authorized_operations: operations,
-            ..describe(group_id, answer, version)
+        let group = |(group_id, answer): (&Arc<str>, Answer)| {
+            let group = describe(group_id, answer, version);
+            // Nobody may do anything with an error.
+            let authorized_operations = if group.error_code == 0 { operations } else { i32::MIN };
+            DescribedGroup { authorized_operations, ..group }
         };
         let groups = groups.iter().zip(answers).map(group).collect();
         ResponseBody::DescribeGroups(DescribeGroupsResponse { throttle_time_ms: 0, groups })

@@ -1,12 +1,10 @@
 //! What the group APIs share: texts and bytes that outlive the frame, and answers that come from several shards.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_protocol::Uuid;
 use chronik_protocol::generated::any::ResponseBody;
 use futures_util::future::join_all;
 
@@ -49,12 +47,6 @@ pub(super) fn client_host(address: IpAddr) -> Arc<str> {
     }
 }
 
-/// What makes a new member's id unique: two of the standard library's randomly keyed hashes.
-pub(super) fn fresh_id() -> Uuid {
-    let half = || u128::from(RandomState::new().hash_one(std::thread::current().id()));
-    Uuid::from_u128(half() << 64 | half())
-}
-
 /// Answers when all have answered, in the order in which they were asked.
 pub(super) fn replies(
     asked: Vec<Asked>,
@@ -90,10 +82,5 @@ mod tests {
         assert_eq!(host("127.0.0.1"), "/127.0.0.1");
         assert_eq!(host("::ffff:10.0.0.7"), "/10.0.0.7");
         assert_eq!(host("::1"), "/0:0:0:0:0:0:0:1");
-    }
-
-    #[test]
-    fn fresh_ids_differ() {
-        assert_ne!(fresh_id(), fresh_id());
     }
 }

@@ -17,8 +17,9 @@ use chronik_protocol::generated::any::ResponseBody;
 use chronik_protocol::generated::join_group_response::JoinGroupResponseMember;
 use chronik_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
-use super::group::{blob, client_host, fresh_id, owned, shared, shared_option};
+use super::group::{blob, client_host, owned, shared, shared_option};
 use super::{Reply, RequestContext};
+use crate::random;
 
 pub(crate) fn handle(cx: &RequestContext<'_>, request: JoinGroupRequest<'_>) -> Reply {
     let version = cx.version;
@@ -42,7 +43,7 @@ pub(crate) fn handle(cx: &RequestContext<'_>, request: JoinGroupRequest<'_>) -> 
             .collect(),
         requires_member_id: version >= 4,
         can_skip_assignment: version >= 9,
-        fresh_id: fresh_id(),
+        fresh_id: random::uuid(),
     };
     cx.broker.groups.ask(&request.group_id, GroupRequest::Join(join)).reply(move |answer| {
         let joined = match answer {

@@ -113,19 +113,23 @@ impl<'r> Checker<'r> {
         if timestamp > self.facts.max_timestamp {
             self.facts = Facts { max_timestamp: timestamp, max_timestamp_offset_delta: self.index };
         }
-        if self.header.timestamp_type() == TimestampType::LogAppendTime && self.rules.origin == Origin::Client {
-            return self.blame_timestamp("Producer should not set timestamp type to LogAppendTime".to_owned());
-        }
         if self.rules.timestamp_type == TimestampType::CreateTime && has_timestamp(timestamp) {
-            let age = i128::from(self.now_ms) - i128::from(timestamp);
-            let (before, after) = (self.rules.timestamp_before_max_ms, self.rules.timestamp_after_max_ms);
-            if age > i128::from(before) || -age > i128::from(after) {
-                let (oldest, newest) = (self.now_ms.saturating_sub(before), self.now_ms.saturating_add(after));
-                self.blame_timestamp(format!(
-                    "Timestamp {timestamp} of message with offset {} is out of range. The timestamp should be within [{oldest}, {newest}]",
-                    self.index
-                ));
-            }
+            self.range(timestamp);
+        } else if self.header.timestamp_type() == TimestampType::LogAppendTime && self.rules.origin == Origin::Client {
+            self.blame_timestamp("Producer should not set timestamp type to LogAppendTime".to_owned());
+        }
+    }
+
+    #[inline]
+    fn range(&mut self, timestamp: i64) {
+        let age = i128::from(self.now_ms) - i128::from(timestamp);
+        let (before, after) = (self.rules.timestamp_before_max_ms, self.rules.timestamp_after_max_ms);
+        if age > i128::from(before) || -age > i128::from(after) {
+            let (oldest, newest) = (self.now_ms.saturating_sub(before), self.now_ms.saturating_add(after));
+            let offset = self.index;
+            self.blame_timestamp(format!(
+                "Timestamp {timestamp} of message with offset {offset} is out of range. The timestamp should be within [{oldest}, {newest}]"
+            ));
         }
     }
 

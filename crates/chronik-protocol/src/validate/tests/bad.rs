@@ -228,13 +228,21 @@ fn r21_many_bad_records_give_a_bounded_answer() {
 }
 
 #[test]
-fn clients_do_not_set_log_append_time() {
+fn a_log_append_time_that_a_client_claims_is_refused_or_taken_back() {
+    // As Kafka: refused where the broker sets the time, or where the record has none; otherwise the claim is dropped.
     let bytes = changed(Codec::None, |header| header.set_timestamp_type(TimestampType::LogAppendTime));
-    for timestamp_type in [TimestampType::CreateTime, TimestampType::LogAppendTime] {
-        let rules = AppendRules { timestamp_type, ..AppendRules::default() };
-        let error = prepare(&bytes, &rules, NOW).unwrap_err();
-        assert_eq!((error.code, error.record_errors.len()), (InvalidTimestamp, 3));
-    }
+    let by_broker = AppendRules { timestamp_type: TimestampType::LogAppendTime, ..AppendRules::default() };
+    let error = prepare(&bytes, &by_broker, NOW).unwrap_err();
+    assert_eq!((error.code, error.record_errors.len()), (InvalidTimestamp, 3));
+    let prepared = prepare(&bytes, &AppendRules::default(), NOW).unwrap();
+    Batch::parse(&prepared.bytes).unwrap().check_crc().unwrap();
+    assert_eq!(prepared.header.timestamp_type(), TimestampType::CreateTime);
+    assert_eq!(prepared.bytes, good(Codec::None));
+    let without = around(&batch_of(Codec::None, &[(-1, None)])[HEADER_SIZE..], |header| {
+        (header.base_timestamp, header.records_count, header.last_offset_delta) = (-1, 1, 0);
+        header.set_timestamp_type(TimestampType::LogAppendTime);
+    });
+    check("no timestamp", &without, InvalidTimestamp);
 }
 
 #[test]

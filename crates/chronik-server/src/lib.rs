@@ -6,6 +6,7 @@
 mod api;
 pub mod config;
 mod fetch_sessions;
+mod jobs;
 mod metadata;
 mod net;
 mod offsets_topic;

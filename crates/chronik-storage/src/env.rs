@@ -38,6 +38,8 @@ pub(crate) struct Env {
     /// The committer of the current session; none with `Durability::Os`, and while the journal is being re-opened.
     committer: RwLock<Option<Arc<Committer>>>,
     pub(crate) producer_expiration_ms: AtomicI64,
+    /// Whether the disk has less room than is kept in reserve.
+    pub(crate) low_space: AtomicBool,
     /// Whether a log start has moved since the checkpoint file was written.
     pub(crate) log_starts_moved: AtomicBool,
 }
@@ -51,6 +53,7 @@ impl Env {
             durability,
             committer: RwLock::new(None),
             producer_expiration_ms: AtomicI64::new(86_400_000),
+            low_space: AtomicBool::new(false),
             log_starts_moved: AtomicBool::new(false),
         }
     }

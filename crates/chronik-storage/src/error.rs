@@ -48,22 +48,9 @@ pub enum StorageError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// Another process owns the data directory.
-    #[error("{} is in use by process {pid}", path.display())]
-    Locked {
-        /// The data directory.
-        path: PathBuf,
-        /// The process that holds it.
-        pid: String,
-    },
-    /// The data directory was written by a version that this one does not know.
-    #[error("{}: {what}", path.display())]
-    Format {
-        /// The file that says so.
-        path: PathBuf,
-        /// What it says.
-        what: String,
-    },
+    /// Less room is left on the disk than is kept in reserve for offsets and markers.
+    #[error("the disk is almost full: what is left is kept for the broker's own records")]
+    NoSpace,
 }
 
 impl StorageError {

@@ -17,6 +17,9 @@ use crate::journal::{CommitTarget, Entry, EntryMeta};
 use crate::producers::Verdict;
 use crate::segment::{AppendFailure, Segment};
 
+/// Topics of the broker itself may use what is kept in reserve when the disk is almost full: offsets and markers still work then.
+const INTERNAL_PREFIX: &str = "__";
+
 /// Where a batch is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
@@ -52,6 +55,9 @@ impl Partition {
                 log_start_offset: self.view.lock().log_start,
                 duplicate: true,
             });
+        }
+        if self.env.low_space.load(Ordering::Relaxed) && !self.topic.starts_with(INTERNAL_PREFIX) {
+            return Err(StorageError::NoSpace.into());
         }
         let header = batch.header.with_position(log.next_offset, log.leader_epoch);
         let pending = self.write(&mut log, &header, &batch.bytes, now_ms)?;

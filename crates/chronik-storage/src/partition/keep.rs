@@ -212,6 +212,17 @@ impl Partition {
         self.log.lock().producers.expire(now_ms, self.env.expiration_ms())
     }
 
+    /// Syncs the active segment if more than `bytes` of it are only in the page cache: so the next checkpoint finds little to do, and the
+    /// kernel has no reason to stall writers.
+    pub(crate) fn write_back(&self, bytes: u32) -> Result<(), StorageError> {
+        let active = self.log.lock().active.clone();
+        let Some(active) = active.filter(|active| active.unsynced() > bytes) else { return Ok(()) };
+        active.sync().map(drop).map_err(|error| {
+            self.fail(&format!("sync failed: {error}"));
+            StorageError::io("syncing", active.path("log"))(error)
+        })
+    }
+
     /// With `Durability::Os`, what `flush.ms` asks for.
     pub(crate) fn flush_if_due(&self) -> Result<(), StorageError> {
         let mut log = self.log.lock();

@@ -224,8 +224,39 @@ impl Store {
             tracing::info!(partition = %partition.name(), segments = found.segments.len(), log_start = partition.log_start(), "retention");
             self.trash.lock().add_segments(&*self.env.disk, &partition, &found, now.wall_ms);
         }
-        self.trash.lock().empty(&*self.env.disk, now.wall_ms);
+        self.empty_trash(now.wall_ms);
         Ok(done)
+    }
+
+    /// Syncs segments of which more than `bytes` are only in the page cache. Blocking.
+    pub fn write_back(&self, bytes: u32) {
+        for partition in self.partitions().into_iter().filter(|partition| !partition.is_offline()) {
+            if let Err(error) = partition.write_back(bytes) {
+                tracing::error!(partition = %partition.name(), %error, "write-back failed");
+            }
+        }
+    }
+
+    /// Deletes files whose delay is over.
+    pub fn empty_trash(&self, now_ms: i64) {
+        self.trash.lock().empty(&*self.env.disk, now_ms);
+    }
+
+    /// Keeps `reserve_bytes` of the disk for the broker's own records: with less than that, users' batches are refused. Says whether they are.
+    pub fn keep_reserve(&self, reserve_bytes: u64) -> Result<bool, StorageError> {
+        let (_, free) = self.space()?;
+        let low = free < reserve_bytes;
+        if self.env.low_space.swap(low, Ordering::Relaxed) != low {
+            match low {
+                true => tracing::error!(
+                    free,
+                    reserve_bytes,
+                    "the disk is almost full: producers are refused until there is room"
+                ),
+                false => tracing::info!(free, reserve_bytes, "there is room on the disk again"),
+            }
+        }
+        Ok(low)
     }
 
     /// Begins a new session if the journal of the present one has failed: what was durable stays visible, and what was not is given to the

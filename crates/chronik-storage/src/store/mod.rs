@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::checkpoints::{self, LOG_STARTS, OffsetMap, PARTITION_METADATA, RECOVERY_POINTS};
 use crate::config::LogConfig;
-use crate::disk::{Disk, write_atomically};
+use crate::disk::Disk;
 use crate::env::{Durability, Env};
 use crate::error::StorageError;
 use crate::journal::{Committer, CommitterLimits, Journals, Position, SessionId};
@@ -29,8 +29,6 @@ mod maintain;
 pub use maintain::Maintained;
 pub(crate) use maintain::segment_files;
 
-const FORMAT_FILE: &str = "chronik.format";
-const FORMAT: &str = "version=1\n";
 /// Partition directories are created and recovered under one of this many locks, by name.
 const CREATION_LOCKS: usize = 16;
 
@@ -134,7 +132,6 @@ impl Store {
         disk.create_dir_all(&data_dir).map_err(StorageError::io("creating", &data_dir))?;
         let parent = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         disk.sync_dir(parent).map_err(StorageError::io("syncing", parent))?;
-        check_format(&*disk, &data_dir)?;
         let recovery_points = read_offsets(&*disk, &data_dir.join(RECOVERY_POINTS))?;
         let log_starts = read_offsets(&*disk, &data_dir.join(LOG_STARTS))?;
         let (footers, old, recovered) = take_over(&*journals)?;
@@ -348,18 +345,6 @@ impl Opened {
 pub(crate) fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn check_format(disk: &dyn Disk, data_dir: &Path) -> Result<(), StorageError> {
-    let path = data_dir.join(FORMAT_FILE);
-    match checkpoints::read(disk, &path).map_err(StorageError::io("reading", &path))? {
-        None => write_atomically(disk, &path, FORMAT.as_bytes()).map_err(StorageError::io("writing", &path)),
-        Some(found) if found == FORMAT.as_bytes() => Ok(()),
-        Some(found) => {
-            let what = format!("unknown format {:?}; this version reads {:?}", String::from_utf8_lossy(&found), FORMAT);
-            Err(StorageError::Format { path, what })
-        }
-    }
 }
 
 /// An offset checkpoint: empty if there is none, `None` if it is damaged.

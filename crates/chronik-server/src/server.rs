@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{self, BrokerConfig};
 use crate::fetch_sessions::FetchSessions;
+use crate::jobs::{JobSettings, Jobs};
 use crate::metadata::{LoadError, Metadata};
 use crate::net::{Bound, Endpoint, Gate, Limits, Notices, Shutdown};
 use crate::offsets_topic;
@@ -126,6 +127,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     listeners: JoinSet<()>,
     jobs: JoinSet<()>,
+    upkeep: Jobs,
     /// Held as long as the process may write.
     lock: DataDirLock,
 }
@@ -157,12 +159,14 @@ impl Server {
         });
         offsets_topic::attach(&broker);
         let jobs = start_jobs(&broker);
+        let upkeep = Jobs::start(Arc::clone(&broker.store), JobSettings::from(&broker.config.logs))
+            .map_err(|source| StartError::System { what: "starting a thread", source })?;
         let addresses = bound.iter().map(|listener| listener.address).collect();
         let (mut listeners, gate) = (JoinSet::new(), Gate::new(&limits));
         for listener in bound {
             listeners.spawn(listener.accept(Arc::clone(&broker), Arc::clone(&limits), Arc::clone(&gate)));
         }
-        Ok(Server { broker, addresses, listeners, jobs, lock })
+        Ok(Server { broker, addresses, listeners, jobs, upkeep, lock })
     }
 
     /// The addresses that it listens at, in the order of the configuration.
@@ -190,7 +194,9 @@ impl Server {
         }
         while self.jobs.join_next().await.is_some() {}
         let broker = Arc::clone(&self.broker);
+        let mut upkeep = self.upkeep;
         let closed = tokio::task::spawn_blocking(move || {
+            upkeep.stop();
             broker.metadata.stop();
             broker.store.close()
         });
@@ -219,6 +225,7 @@ fn open(config: Arc<BrokerConfig>) -> impl FnOnce() -> Result<(Arc<Store>, Metad
                 config::Durability::Os => Durability::Os,
             },
             producer_expiration_ms: config.logs.producer_id_expiration_ms,
+            open_files_max: open_segments_max(),
             ..StoreOptions::new(&config.data_dir, disk, journals)
         };
         let (store, recovered) = Store::open(options)?;
@@ -256,6 +263,12 @@ fn limits(config: &BrokerConfig) -> Limits {
         connections_per_ip_max: network.max_connections_per_ip,
         backlog: network.listen_backlog_size,
     }
+}
+
+/// A quarter of the descriptors may be segments; with few of them, closing and opening again costs time and nothing else.
+fn open_segments_max() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(64, 4096)
 }
 
 /// Ten thousand connections need more than the usual 1,024 descriptors; most systems allow more to who asks.

@@ -9,8 +9,7 @@ pub(crate) fn storage(error: &StorageError) -> ErrorCode {
         | StorageError::Journal(_)
         | StorageError::Damaged { .. }
         | StorageError::Offline { .. }
-        | StorageError::Locked { .. }
-        | StorageError::Format { .. } => ErrorCode::KafkaStorageError,
+        | StorageError::NoSpace => ErrorCode::KafkaStorageError,
         StorageError::Deleted => ErrorCode::UnknownTopicOrPartition,
         // The broker stops: the client looks for the leader again, and finds it when we are back.
         StorageError::Closed => ErrorCode::NotLeaderOrFollower,

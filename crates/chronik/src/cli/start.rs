@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process;
 
 use chronik_server::config::{BrokerConfig, Durability};
-use chronik_server::{LockError, Server, StartError, StorageError};
+use chronik_server::{LockError, Server, StartError};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -146,7 +146,6 @@ fn told(error: StartError) -> Fault {
             cause,
             "--data-dir DIR with a directory of its own",
         ),
-        StartError::Storage(StorageError::Format { .. }) => newer(cause),
         StartError::Metadata(_) => Fault::new(
             DATA_DAMAGED,
             "the metadata cannot be read",

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{DirEntry, Disk, DiskFile, OpenMode};
 
@@ -88,6 +88,8 @@ pub struct MemoryDisk(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    /// Held by every change, and exclusively by a power cut, which so falls between two of them.
+    changes: RwLock<()>,
     names: Mutex<Names>,
     faults: Mutex<Vec<Fault>>,
     sync_delay: Mutex<Duration>,
@@ -152,6 +154,7 @@ impl MemoryDisk {
     /// A disk of its own with what a power cut now would leave: everything that was synced, and of the rest what `random` (any
     /// numbers) decides. Those who use this disk go on undisturbed.
     pub fn power_cut(&self, random: &mut dyn FnMut() -> u64) -> MemoryDisk {
+        let _no_changes = self.0.changes.write();
         let names = self.0.names.lock();
         let mut left = names.now.clone();
         let kept = (random() % (names.unsynced.len() as u64 + 1)) as usize;
@@ -173,6 +176,7 @@ impl MemoryDisk {
 
     /// A disk of its own with everything that was written, synced or not: what a killed process leaves.
     pub fn snapshot(&self) -> MemoryDisk {
+        let _no_changes = self.0.changes.write();
         let mut now = self.0.names.lock().now.clone();
         for node in now.values_mut() {
             if let Node::File(content) = node {
@@ -281,6 +285,7 @@ impl Disk for MemoryDisk {
         if mode == OpenMode::DirectSync && self.0.no_direct.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let _change = self.0.changes.read();
         let mut names = self.0.names.lock();
         let content = match (names.now.get(path), mode) {
             (Some(Node::Dir), _) => return Err(io::ErrorKind::IsADirectory.into()),
@@ -303,6 +308,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let _change = self.0.changes.read();
         let mut names = self.0.names.lock();
         let missing: Vec<_> =
             path.ancestors().filter(|dir| !names.now.contains_key(*dir)).map(Path::to_owned).collect();
@@ -314,6 +320,7 @@ impl Disk for MemoryDisk {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.check(Operation::Remove, path)?;
+        let _change = self.0.changes.read();
         let mut names = self.0.names.lock();
         match names.now.get(path) {
             Some(Node::File(_)) => names.set(path, None),
@@ -325,6 +332,7 @@ impl Disk for MemoryDisk {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         self.check(Operation::Remove, path)?;
+        let _change = self.0.changes.read();
         let mut names = self.0.names.lock();
         if !names.now.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
@@ -338,6 +346,7 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(Operation::Rename, from)?;
+        let _change = self.0.changes.read();
         let mut names = self.0.names.lock();
         let moved: Vec<_> =
             names.now.iter().filter(|(name, _)| name.starts_with(from)).map(|(n, c)| (n.clone(), c.clone())).collect();
@@ -356,6 +365,7 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.check(Operation::SyncDir, path)?;
         self.wait_for_disk();
+        let _change = self.0.changes.read();
         let mut names = self.0.names.lock();
         names.unsynced.retain(|(name, _)| name.parent() != Some(path));
         Ok(())
@@ -424,12 +434,14 @@ impl DiskFile for MemoryFile {
         let offset = to_usize(offset)?;
         if let Some(fault) = self.fault(Operation::Write) {
             let torn = &bytes[..fault.torn_bytes.min(bytes.len())];
+            let _change = self.disk.0.changes.read();
             self.content.lock().write(torn, offset, true);
             return Err(fault.error.into());
         }
         if self.durable {
             self.disk.wait_for_disk();
         }
+        let _change = self.disk.0.changes.read();
         self.content.lock().write(&bytes, offset, self.durable);
         Ok(())
     }
@@ -450,6 +462,7 @@ impl DiskFile for MemoryFile {
     fn sync_data(&self) -> io::Result<()> {
         self.check(Operation::Sync)?;
         self.disk.wait_for_disk();
+        let _change = self.disk.0.changes.read();
         self.content.lock().sync();
         Ok(())
     }
@@ -460,12 +473,14 @@ impl DiskFile for MemoryFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check(Operation::Write)?;
+        let _change = self.disk.0.changes.read();
         self.content.lock().resize(to_usize(len)?);
         Ok(())
     }
 
     fn preallocate(&self, len: u64) -> io::Result<()> {
         self.check(Operation::Preallocate)?;
+        let _change = self.disk.0.changes.read();
         let mut content = self.content.lock();
         let len = to_usize(len)?;
         if content.bytes.len() < len {

@@ -53,7 +53,7 @@ enum Next {
     Wanted { number: u64 },
     BeingPrepared,
     Ready(FileInfo, Open),
-    Failed(JournalError),
+    Failed,
 }
 
 #[derive(Debug)]
@@ -98,13 +98,13 @@ impl Pool {
         self.work.notify_one();
     }
 
-    /// Takes the file that was asked for, waiting for it if need be.
-    pub(super) fn take_next(&self, session: SessionId) -> Result<(FileInfo, Open), JournalError> {
+    /// Takes the file that was asked for, waiting for it if need be; none when it could not be prepared.
+    fn take_next(&self, session: SessionId) -> Result<Option<(FileInfo, Open)>, JournalError> {
         let mut state = self.state.lock();
         loop {
             match state.next.remove(&session) {
-                Some(Next::Ready(file, open)) => return Ok((file, open)),
-                Some(Next::Failed(error)) => return Err(error),
+                Some(Next::Ready(file, open)) => return Ok(Some((file, open))),
+                Some(Next::Failed) => return Ok(None),
                 None => return Err(JournalError::Closed(session)),
                 Some(pending) => state.next.insert(session, pending),
             };
@@ -152,7 +152,10 @@ impl Shared {
                 Job::Next(session, number) => {
                     let next = match self.prepare(session, number) {
                         Ok((file, open)) => Next::Ready(file, open),
-                        Err(error) => Next::Failed(error),
+                        Err(error) => {
+                            tracing::warn!(%error, "the journal's next file is not ready");
+                            Next::Failed
+                        }
                     };
                     self.pool.state.lock().next.insert(session, next);
                     self.pool.ready.notify_all();
@@ -196,6 +199,15 @@ impl Shared {
     fn new_file_bytes(&self) -> u64 {
         let wanted = (self.live_bytes() / 8).next_power_of_two();
         wanted.clamp(self.options.file_bytes_min, self.options.file_bytes_max)
+    }
+
+    /// The file that a session goes on with. When preparing it ahead has failed, that was perhaps for lack of room that is there by
+    /// now: nothing is lost yet, so it is tried once more.
+    pub(super) fn next_file(&self, session: SessionId, number: u64) -> Result<(FileInfo, Open), JournalError> {
+        match self.pool.take_next(session)? {
+            Some(ready) => Ok(ready),
+            None => self.prepare(session, number),
+        }
     }
 
     /// Makes a file ready to be written as part of a session: a spare, or a new one of which only the room is reserved.

@@ -70,7 +70,7 @@ impl FileWriter {
     /// Goes on in the next file, which was prepared meanwhile.
     fn roll(&mut self, room: u64) -> Result<(), JournalError> {
         let number = self.info.number + 1;
-        let (mut info, open) = self.shared.pool.take_next(self.session)?;
+        let (mut info, open) = self.shared.next_file(self.session, number)?;
         if info.size < room {
             let size = room.next_multiple_of(self.shared.options.file_bytes_min);
             let grown = open.file.preallocate(size).and_then(|()| open.file.sync_all());

@@ -15,6 +15,8 @@ use chronik_storage::{Partition, ReadLimit};
 use super::{Reply, RequestContext, error};
 use crate::partitions::check_leader_epoch;
 
+/// The first version whose answers say the leader epoch.
+const LEADER_EPOCHS: i16 = 4;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -89,8 +91,8 @@ fn look_up(
     let offsets = log.offsets();
     let latest = if limit == ReadLimit::LastStable { offsets.last_stable } else { offsets.high_watermark };
     let at = |offset, epoch| {
-        let answer = nowhere(asked.partition_index);
-        Found::At(ListOffsetsPartitionResponse { offset, leader_epoch: epoch, ..answer })
+        let leader_epoch = if version < LEADER_EPOCHS { -1 } else { epoch };
+        Found::At(ListOffsetsPartitionResponse { offset, leader_epoch, ..nowhere(asked.partition_index) })
     };
     Ok(match asked.timestamp {
         LATEST if version == 0 => old_style(asked, &[latest, offsets.log_start]),
@@ -144,7 +146,7 @@ impl Search {
             Ok(Some(found)) => ListOffsetsPartitionResponse {
                 timestamp: found.timestamp_ms,
                 offset: found.offset,
-                leader_epoch: found.leader_epoch,
+                leader_epoch: if self.version < LEADER_EPOCHS { -1 } else { found.leader_epoch },
                 ..nowhere(index)
             },
             Ok(None) => nowhere(index),

@@ -22,19 +22,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// No test waits longer for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct TestBroker {
-    pub server: Server,
+pub(crate) struct TestBroker {
+    pub(crate) server: Server,
     dir: TempDir,
 }
 
 impl TestBroker {
-    pub async fn start(settings: &[(&str, &str)]) -> TestBroker {
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> TestBroker {
         TestBroker::start_in(tempfile::tempdir().unwrap(), settings).await
     }
 
-    pub async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> TestBroker {
+    pub(crate) async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> TestBroker {
         let own = [("listeners", "PLAINTEXT://127.0.0.1:0"), ("log.dirs", dir.path().to_str().unwrap())];
         let command_line =
             own.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -42,21 +42,21 @@ impl TestBroker {
         TestBroker { server: Server::start(config).await.unwrap(), dir }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.server.addresses()[0]
     }
 
-    pub async fn connect(&self) -> Connection {
+    pub(crate) async fn connect(&self) -> Connection {
         Connection { stream: TcpStream::connect(self.address()).await.unwrap(), next_id: 0, waiting: Vec::new() }
     }
 
     /// Stops in good order and gives the directory back.
-    pub async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.server.stop().await.unwrap();
         self.dir
     }
 
-    pub async fn create_topic(&self, name: &str, partitions: i32) {
+    pub(crate) async fn create_topic(&self, name: &str, partitions: i32) {
         let topic = CreatableTopic {
             name: name.to_owned().into(),
             num_partitions: partitions,
@@ -70,42 +70,42 @@ impl TestBroker {
     }
 }
 
-pub struct Connection {
-    pub stream: TcpStream,
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
     next_id: i32,
     waiting: Vec<(i32, chronik_protocol::ApiKey, i16)>,
 }
 
 /// An answer and what it answers.
-pub struct Answer {
+pub(crate) struct Answer {
     frame: Vec<u8>,
     key: chronik_protocol::ApiKey,
     version: i16,
-    pub correlation_id: i32,
+    pub(crate) correlation_id: i32,
 }
 
 impl Answer {
-    pub fn body<'a, T: Decode<'a> + Message>(&'a self) -> T {
+    pub(crate) fn body<'a, T: Decode<'a> + Message>(&'a self) -> T {
         let (_, body) = parse_response(&self.frame, self.key, self.version).unwrap();
         decode_exact(body, self.version).unwrap()
     }
 }
 
 impl Connection {
-    pub async fn send<R: Request + Encode>(&mut self, version: i16, request: &R) {
+    pub(crate) async fn send<R: Request + Encode>(&mut self, version: i16, request: &R) {
         let bytes = self.encode(version, request);
         self.stream.write_all(&bytes).await.unwrap();
     }
 
     /// The bytes of a request whose answer will be expected.
-    pub fn encode<R: Request + Encode>(&mut self, version: i16, request: &R) -> Vec<u8> {
+    pub(crate) fn encode<R: Request + Encode>(&mut self, version: i16, request: &R) -> Vec<u8> {
         self.next_id += 1;
         self.waiting.push((self.next_id, R::KEY, version));
         encode_request(version, self.next_id, Some("test"), request).unwrap().to_vec().unwrap()
     }
 
     /// The answer to the oldest request that has none: they come in this order.
-    pub async fn receive(&mut self) -> Answer {
+    pub(crate) async fn receive(&mut self) -> Answer {
         let frame = self.frame().await.expect("an answer, not the end of the connection");
         let (expected, key, version) = self.waiting.remove(0);
         let correlation_id = parse_response(&frame, key, version).unwrap().0;
@@ -113,13 +113,13 @@ impl Connection {
         Answer { frame, key, version, correlation_id }
     }
 
-    pub async fn call<R: Request + Encode>(&mut self, version: i16, request: &R) -> Answer {
+    pub(crate) async fn call<R: Request + Encode>(&mut self, version: i16, request: &R) -> Answer {
         self.send(version, request).await;
         self.receive().await
     }
 
     /// The next frame; none when the broker has closed the connection.
-    pub async fn frame(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn frame(&mut self) -> Option<Vec<u8>> {
         let read = async {
             let mut prefix = [0; 4];
             self.stream.read_exact(&mut prefix).await.ok()?;
@@ -130,11 +130,11 @@ impl Connection {
         tokio::time::timeout(PATIENCE, read).await.expect("an answer or the end in time")
     }
 
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         self.frame().await.is_none()
     }
 
-    pub async fn produce(&mut self, topic: &str, partition: i32, values: &[&str]) -> i64 {
+    pub(crate) async fn produce(&mut self, topic: &str, partition: i32, values: &[&str]) -> i64 {
         let answer = self.call(9, &produce(topic, partition, -1, batch(values))).await;
         let response: ProduceResponse<'_> = answer.body();
         let answer = &response.responses[0].partition_responses[0];
@@ -143,7 +143,7 @@ impl Connection {
     }
 }
 
-pub fn batch(values: &[&str]) -> Vec<u8> {
+pub(crate) fn batch(values: &[&str]) -> Vec<u8> {
     let mut builder = BatchBuilder::new();
     for value in values {
         builder.push(1_700_000_000_000, None, Some(value.as_bytes()), &[]);
@@ -151,14 +151,14 @@ pub fn batch(values: &[&str]) -> Vec<u8> {
     builder.build().unwrap().to_vec()
 }
 
-pub fn produce(topic: &str, partition: i32, acks: i16, records: Vec<u8>) -> ProduceRequest<'static> {
+pub(crate) fn produce(topic: &str, partition: i32, acks: i16, records: Vec<u8>) -> ProduceRequest<'static> {
     let data = PartitionProduceData { index: partition, records: Some(Records::Owned(records.into())) };
     let topic = TopicProduceData { name: topic.to_owned().into(), partition_data: vec![data], ..Default::default() };
     ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![topic], ..Default::default() }
 }
 
 /// A fetch of partitions of one topic from these offsets.
-pub fn fetch(topic: &str, offsets: &[(i32, i64)], min_bytes: i32, max_wait_ms: i32) -> FetchRequest<'static> {
+pub(crate) fn fetch(topic: &str, offsets: &[(i32, i64)], min_bytes: i32, max_wait_ms: i32) -> FetchRequest<'static> {
     let partitions = offsets.iter().map(|(partition, offset)| FetchPartition {
         partition: *partition,
         fetch_offset: *offset,
@@ -177,7 +177,7 @@ pub fn fetch(topic: &str, offsets: &[(i32, i64)], min_bytes: i32, max_wait_ms: i
 }
 
 /// The values of the records in an answer, by partition, in order.
-pub fn values(response: &FetchResponse<'_>) -> Vec<(i32, Vec<String>)> {
+pub(crate) fn values(response: &FetchResponse<'_>) -> Vec<(i32, Vec<String>)> {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
     let of = |partition: &chronik_protocol::generated::fetch_response::PartitionData<'_>| {
         let bytes = partition.records.as_ref().and_then(|records| records.as_slice()).unwrap_or_default();

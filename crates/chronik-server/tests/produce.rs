@@ -155,7 +155,6 @@ async fn an_idempotent_producer_is_recognised_across_a_restart() {
         transaction_timeout_ms: 60_000,
         producer_id: -1,
         producer_epoch: -1,
-        ..Default::default()
     };
     let first = client.call(4, &ask).await.body::<InitProducerIdResponse>();
     let second = client.call(0, &ask).await;

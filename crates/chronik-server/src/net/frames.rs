@@ -59,11 +59,6 @@ impl FrameReader {
         self.buffer.get(4..6).map(|key| i16::from_be_bytes([key[0], key[1]]))
     }
 
-    /// Whether bytes of an unfinished frame are here.
-    pub(crate) fn is_mid_frame(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     /// What has come, to say in a log line what it looked like.
     pub(crate) fn peek(&self) -> &[u8] {
         &self.buffer
@@ -117,10 +112,10 @@ mod tests {
         assert_eq!(r.next_frame().unwrap().unwrap(), "ab");
         assert_eq!(r.next_frame().unwrap().unwrap(), "c");
         assert_eq!(r.next_frame().unwrap(), None);
-        assert!(r.is_mid_frame() && !r.has_frame());
+        assert!(!r.peek().is_empty() && !r.has_frame());
         r.buffer.extend_from_slice(b"fgh");
         assert_eq!(r.next_frame().unwrap().unwrap(), "defgh");
-        assert!(!r.is_mid_frame());
+        assert!(r.peek().is_empty());
         assert_eq!(r.buffer.capacity(), 0);
     }
 

@@ -1,6 +1,8 @@
 //! What the metadata stands on: its log, its snapshot, and the partitions that exist because it says so. One trait, so that the keeper can be
 //! tried over memory that forgets and fails.
 
+use std::sync::Arc;
+
 use chronik_coordinator::metadata::Topic;
 use chronik_protocol::Uuid;
 
@@ -9,8 +11,8 @@ use chronik_protocol::Uuid;
 #[error("{0}")]
 pub(crate) struct GroundError(pub(crate) String);
 
-/// Settings in force for a topic's logs: name and value.
-pub(crate) type Settings = Vec<(String, String)>;
+/// Settings in force for a topic's logs: name and value. Topics without settings of their own share one.
+pub(crate) type Settings = Arc<Vec<(String, String)>>;
 
 /// Log, snapshot and partitions. Calls may block: they are made from the keeper's own thread, or at start.
 pub(crate) trait Ground: Send + 'static {
@@ -28,8 +30,8 @@ pub(crate) trait Ground: Send + 'static {
     fn present(&self) -> Vec<(Uuid, i32)>;
     /// Makes a partition, or opens what is there.
     fn create(&mut self, topic: &Topic, partition: i32, settings: &Settings, epoch: i32) -> Result<(), GroundError>;
-    /// Removes a partition and its records.
-    fn delete(&mut self, topic: Uuid, partition: i32) -> Result<(), GroundError>;
+    /// Removes partitions and their records.
+    fn delete(&mut self, partitions: &[(Uuid, i32)]) -> Result<(), GroundError>;
     /// Gives a partition new settings.
     fn configure(&mut self, topic: Uuid, partition: i32, settings: &Settings);
     /// The leader epoch of the metadata's own log.

@@ -3,9 +3,10 @@
 //!
 //! When a commit fails, nobody knows what of it is stored. The image is then read anew from the log before anything else is decided.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chronik_coordinator::metadata::config::Overrides;
+use chronik_coordinator::metadata::config::{Setting, topic_settings};
 use chronik_coordinator::metadata::{Controller, MetadataImage, MetadataRecord, ResourceKind, Rules, Topic};
 use chronik_protocol::{ErrorCode, Uuid};
 use tokio::sync::mpsc;
@@ -85,6 +86,8 @@ pub(super) struct Keeper {
     snapshot_bytes: u64,
     /// Partitions that could not be made; tried again with every round.
     missing: Vec<(Uuid, i32)>,
+    /// Settings of topics that have none of their own.
+    common: Option<Settings>,
 }
 
 impl Keeper {
@@ -118,6 +121,7 @@ impl Keeper {
             since_snapshot: 0,
             snapshot_bytes,
             missing,
+            common: None,
         };
         Ok((image, build))
     }
@@ -189,6 +193,7 @@ impl Keeper {
                 let before = self.shared.image();
                 self.next = image;
                 self.lost = false;
+                self.common = None;
                 if let Err(error) = reconcile(self.ground.as_mut(), &self.next, &self.rules, &mut self.missing) {
                     tracing::error!(%error, "partitions could not be made what the metadata says");
                 }
@@ -204,7 +209,17 @@ impl Keeper {
 
     /// Makes everything else what the committed records say.
     fn follow(&mut self, records: &[MetadataRecord]) {
-        let before = self.shared.image();
+        if records
+            .iter()
+            .any(|record| matches!(record, MetadataRecord::Config(config) if is_broker(config.resource_type)))
+        {
+            self.common = None;
+        }
+        let change = Change::between(&self.shared.image(), &self.next);
+        // A directory has room for one topic of a name: the old one goes before the new one comes.
+        let (reborn, gone): (Vec<_>, Vec<_>) =
+            change.deleted.iter().cloned().partition(|topic| self.next.topic(&topic.name).is_some());
+        self.remove(&reborn);
         let mut settings: Option<(Uuid, Settings)> = None;
         for record in records {
             if let MetadataRecord::Partition(partition) = record
@@ -212,40 +227,43 @@ impl Keeper {
             {
                 let settings = match settings.take() {
                     Some((id, known)) if id == topic.id => settings.insert((id, known)),
-                    _ => settings.insert((topic.id, settings_of(&self.next, &self.rules.static_broker, topic))),
+                    _ => settings.insert((topic.id, settings_of(&self.next, &self.rules, topic, &mut self.common))),
                 };
                 let epoch = self.next.leader_epoch(topic);
                 make(self.ground.as_mut(), topic, partition.partition_id, (&settings.1, epoch), &mut self.missing);
             }
         }
         self.shared.publish(Arc::new(self.next.clone()));
-        let change = Change::between(&before, &self.next);
-        for topic in &change.deleted {
-            for partition in 0..topic.partitions {
-                if let Err(error) = self.ground.delete(topic.id, partition) {
-                    tracing::error!(topic = %topic.name, partition, %error, "a deleted partition could not be removed; the next start tries again");
-                }
-            }
-            self.missing.retain(|(id, _)| *id != topic.id);
-        }
+        self.remove(&gone);
         self.reconfigure(records);
         self.shared.tell(&change);
     }
 
+    fn remove(&mut self, topics: &[Arc<Topic>]) {
+        let all = |topic: &Arc<Topic>| (0..topic.partitions).map(|partition| (topic.id, partition)).collect::<Vec<_>>();
+        let partitions: Vec<_> = topics.iter().flat_map(all).collect();
+        if partitions.is_empty() {
+            return;
+        }
+        self.missing.retain(|(id, _)| topics.iter().all(|topic| topic.id != *id));
+        if let Err(error) = self.ground.delete(&partitions) {
+            tracing::error!(%error, "deleted partitions could not be removed; the next start tries again");
+        }
+    }
+
     fn reconfigure(&mut self, records: &[MetadataRecord]) {
-        let mut changed = std::collections::BTreeSet::new();
+        let mut changed: BTreeMap<Arc<str>, Arc<Topic>> = BTreeMap::new();
+        let entry = |topic: &Arc<Topic>| (topic.name.clone(), topic.clone());
         for record in records {
             let MetadataRecord::Config(config) = record else { continue };
-            match ResourceKind::from_i8(config.resource_type) {
-                Some(ResourceKind::Topic) => {
-                    changed.extend(self.next.topic(&config.resource_name).cloned().map(ByName))
-                }
-                Some(ResourceKind::Broker) => changed.extend(self.next.topics().cloned().map(ByName)),
-                None => {}
+            if is_broker(config.resource_type) {
+                changed.extend(self.next.topics().map(entry));
+            } else {
+                changed.extend(self.next.topic(&config.resource_name).map(entry));
             }
         }
-        for ByName(topic) in changed {
-            let settings = settings_of(&self.next, &self.rules.static_broker, &topic);
+        for topic in changed.into_values() {
+            let settings = settings_of(&self.next, &self.rules, &topic, &mut self.common);
             for partition in 0..topic.partitions {
                 self.ground.configure(topic.id, partition, &settings);
             }
@@ -255,7 +273,7 @@ impl Keeper {
     fn retry_missing(&mut self) {
         for (id, partition) in std::mem::take(&mut self.missing) {
             if let Some(topic) = self.next.topic_by_id(id) {
-                let settings = settings_of(&self.next, &self.rules.static_broker, topic);
+                let settings = settings_of(&self.next, &self.rules, topic, &mut self.common);
                 let epoch = self.next.leader_epoch(topic);
                 make(self.ground.as_mut(), topic, partition, (&settings, epoch), &mut self.missing);
             }
@@ -276,34 +294,19 @@ impl Keeper {
     }
 }
 
-/// Topics in a set, told apart and ordered by name.
-struct ByName(Arc<Topic>);
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
+fn is_broker(resource_type: i8) -> bool {
+    ResourceKind::from_i8(resource_type) == Some(ResourceKind::Broker)
 }
 
-impl Eq for ByName {}
-
-impl PartialOrd for ByName {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ByName {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.name.cmp(&other.0.name)
-    }
-}
-
-/// The settings in force for a topic's logs.
-pub(super) fn settings_of(image: &MetadataImage, static_broker: &Overrides, topic: &Topic) -> Settings {
-    let layers = image.layers(static_broker);
-    let described = layers.describe_topic(image.topic_overrides(&topic.name));
-    described.into_iter().filter_map(|setting| Some((setting.name, setting.value?))).collect()
+/// The settings in force for a topic's logs. `common` keeps those of topics without settings of their own.
+fn settings_of(image: &MetadataImage, rules: &Rules, topic: &Topic, common: &mut Option<Settings>) -> Settings {
+    let overrides = image.topic_overrides(&topic.name);
+    let layers = image.layers(&rules.static_broker);
+    let read = || {
+        let text = |setting: &'static Setting| Some((setting.name.to_owned(), layers.topic_text(setting, overrides)?));
+        Arc::new(topic_settings().filter_map(text).collect())
+    };
+    if overrides.is_empty() { common.get_or_insert_with(read).clone() } else { read() }
 }
 
 fn make(
@@ -326,15 +329,19 @@ fn reconcile(
     rules: &Rules,
     missing: &mut Vec<(Uuid, i32)>,
 ) -> Result<(), GroundError> {
-    for (id, partition) in ground.present() {
-        if image.topic_by_id(id).is_none_or(|topic| partition >= topic.partitions) {
-            tracing::info!(topic = %id, partition, "removing a partition that was deleted, or never wholly created");
-            ground.delete(id, partition)?;
-        }
+    let mut strays = ground.present();
+    strays.retain(|(id, partition)| image.topic_by_id(*id).is_none_or(|topic| *partition >= topic.partitions));
+    if !strays.is_empty() {
+        tracing::info!(
+            partitions = strays.len(),
+            "removing partitions of topics that were deleted, or never wholly created"
+        );
+        ground.delete(&strays)?;
     }
     missing.clear();
+    let mut common = None;
     for topic in image.topics() {
-        let settings = settings_of(image, &rules.static_broker, topic);
+        let settings = settings_of(image, rules, topic, &mut common);
         let epoch = image.leader_epoch(topic);
         for partition in 0..topic.partitions {
             ground.create(topic, partition, &settings, epoch)?;

@@ -26,6 +26,7 @@ struct StoreGround {
     store: Arc<Store>,
     log: Arc<Partition>,
     max_decompressed_batch_bytes: usize,
+    last: Option<(Settings, Arc<LogConfig>)>,
 }
 
 impl Metadata {
@@ -39,12 +40,28 @@ impl Metadata {
         let log = store.create(TOPIC, ID, Arc::new(settings), 0).map_err(failed)?;
         log.check().map_err(failed)?;
         let max_decompressed_batch_bytes = config.logs.max_decompressed_batch_bytes;
-        Metadata::start(Box::new(StoreGround { store, log, max_decompressed_batch_bytes }), config, incarnation)
+        Metadata::start(
+            Box::new(StoreGround { store, log, max_decompressed_batch_bytes, last: None }),
+            config,
+            incarnation,
+        )
     }
 }
 
 impl StoreGround {
-    fn log_config(&self, settings: &Settings) -> LogConfig {
+    /// The settings as a log takes them; one for all partitions that come one after the other with the same.
+    fn log_config(&mut self, settings: &Settings) -> Arc<LogConfig> {
+        match &self.last {
+            Some((of, config)) if Arc::ptr_eq(of, settings) => Arc::clone(config),
+            _ => {
+                let config = Arc::new(self.read_settings(settings));
+                self.last = Some((Arc::clone(settings), Arc::clone(&config)));
+                config
+            }
+        }
+    }
+
+    fn read_settings(&self, settings: &Settings) -> LogConfig {
         let pairs = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let mut config = LogConfig::from_settings(pairs).unwrap_or_else(|error| {
             // Values are checked before they are stored; an unreadable one must not take the topic away.
@@ -145,17 +162,19 @@ impl Ground for StoreGround {
 
     fn create(&mut self, topic: &Topic, partition: i32, settings: &Settings, epoch: i32) -> Result<(), GroundError> {
         let id = TopicIdPartition { topic_id: topic.id, partition };
-        self.store.create(&topic.name, id, Arc::new(self.log_config(settings)), epoch).map(drop).map_err(failed)
+        let config = self.log_config(settings);
+        self.store.create(&topic.name, id, config, epoch).map(drop).map_err(failed)
     }
 
-    fn delete(&mut self, topic: Uuid, partition: i32) -> Result<(), GroundError> {
+    fn delete(&mut self, partitions: &[(Uuid, i32)]) -> Result<(), GroundError> {
         // What is not open goes when the store has been told that everything else is.
-        self.store.delete(&[TopicIdPartition { topic_id: topic, partition }]).map_err(failed)
+        let id = |(topic_id, partition): &(Uuid, i32)| TopicIdPartition { topic_id: *topic_id, partition: *partition };
+        self.store.delete(&partitions.iter().map(id).collect::<Vec<_>>()).map_err(failed)
     }
 
     fn configure(&mut self, topic: Uuid, partition: i32, settings: &Settings) {
         if let Some(log) = self.store.get(TopicIdPartition { topic_id: topic, partition }) {
-            log.set_config(Arc::new(self.log_config(settings)));
+            log.set_config(self.log_config(settings));
         }
     }
 

@@ -14,6 +14,13 @@ use chronik_protocol::messages::{
 use super::*;
 use crate::config::ConfigInput;
 
+/// A partition on the disk.
+struct Kept {
+    dir: (String, i32),
+    epoch: i32,
+    settings: Settings,
+}
+
 /// What survives the process.
 #[derive(Default)]
 struct Disk {
@@ -21,7 +28,7 @@ struct Disk {
     log: Mutex<Vec<u8>>,
     start: Mutex<i64>,
     snapshot: Mutex<Option<(i64, Vec<u8>)>>,
-    partitions: Mutex<BTreeMap<(Uuid, i32), (i32, Settings)>>,
+    partitions: Mutex<BTreeMap<(Uuid, i32), Kept>>,
     /// Steps left before everything fails.
     steps: AtomicUsize,
     /// Whether the step that fails is done all the same.
@@ -91,20 +98,25 @@ impl Ground for Memory {
     }
 
     fn create(&mut self, topic: &Topic, partition: i32, settings: &Settings, epoch: i32) -> Result<(), GroundError> {
+        let dir = (topic.name.to_string(), partition);
         self.0.step(|| {
-            self.0.partitions.lock().insert((topic.id, partition), (epoch, settings.clone()));
+            let mut partitions = self.0.partitions.lock();
+            let id = (topic.id, partition);
+            assert!(partitions.iter().all(|(other, kept)| *other == id || kept.dir != dir), "{dir:?} is taken");
+            partitions.insert(id, Kept { dir, epoch, settings: settings.clone() });
         })
     }
 
-    fn delete(&mut self, topic: Uuid, partition: i32) -> Result<(), GroundError> {
-        self.0.step(|| {
-            self.0.partitions.lock().remove(&(topic, partition));
-        })
+    fn delete(&mut self, partitions: &[(Uuid, i32)]) -> Result<(), GroundError> {
+        for id in partitions {
+            self.0.step(|| self.0.partitions.lock().remove(id))?;
+        }
+        Ok(())
     }
 
     fn configure(&mut self, topic: Uuid, partition: i32, settings: &Settings) {
-        if let Some((_, known)) = self.0.partitions.lock().get_mut(&(topic, partition)) {
-            *known = settings.clone();
+        if let Some(kept) = self.0.partitions.lock().get_mut(&(topic, partition)) {
+            kept.settings = settings.clone();
         }
     }
 
@@ -169,7 +181,7 @@ fn check(disk: &Disk, image: &MetadataImage) {
     let mut expected = 0;
     for topic in image.topics() {
         for partition in 0..topic.partitions {
-            let (epoch, settings) = &partitions[&(topic.id, partition)];
+            let Kept { epoch, settings, .. } = &partitions[&(topic.id, partition)];
             assert_eq!(*epoch, image.leader_epoch(topic));
             let retention = settings.iter().find(|(name, _)| name == "retention.ms").unwrap();
             let own = image.topic_overrides(&topic.name).get("retention.ms");
@@ -323,5 +335,46 @@ async fn producer_ids_are_given_once() {
     assert_eq!(metadata.producer_id().await, Ok(1001));
     let metadata = start(&disk, 2);
     assert_eq!(metadata.producer_id().await, Ok(2000));
+    metadata.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_reborn_in_one_round_has_its_own_directory() {
+    let disk = Disk::new();
+    let metadata = Arc::new(start(&disk, 1));
+    create(&metadata, "a", 2, "5").await.unwrap();
+    let old = metadata.image().topic("a").unwrap().id;
+    // The keeper is held inside a decision until the other two proposals wait, so that all three are one round.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let holder = tokio::spawn({
+        let metadata = metadata.clone();
+        async move {
+            let wait = move |_: &Controller<'_>| {
+                held.recv().unwrap();
+                Decision { records: Vec::new(), response: () }
+            };
+            metadata.propose(wait).await
+        }
+    });
+    let topic =
+        CreatableTopic { name: "a".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    let config = CreatableTopicConfig { name: "retention.ms".into(), value: Some("6".into()) };
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic { configs: vec![config], ..topic }],
+        ..CreateTopicsRequest::default()
+    };
+    let both = async {
+        let create =
+            metadata.propose(move |controller| controller.create_topics(&request, &mut || Uuid::from_u128(77)));
+        tokio::join!(biased; delete(&metadata, "a"), create)
+    };
+    let release = async move { release.send(()).unwrap() };
+    let ((deleted, created), ()) = tokio::join!(biased; both, release);
+    holder.await.unwrap().unwrap();
+    assert_eq!(deleted, Ok(0));
+    assert_eq!(created.unwrap().topics[0].error_code, 0);
+    let image = metadata.image();
+    assert_ne!(image.topic("a").unwrap().id, old);
+    check(&disk, &image);
     metadata.stop();
 }

@@ -138,7 +138,11 @@ impl Fetch {
         for target in &self.targets {
             let data = match &target.log {
                 Ok(log) => self.read(log, &target.wanted, &mut look, access)?,
-                Err(code) => failed(target.wanted.partition, *code),
+                // As in Kafka: null where a log could not be read, an empty list where there is none to read.
+                Err(code) => PartitionData {
+                    aborted_transactions: Some(Vec::new()),
+                    ..failed(target.wanted.partition, *code)
+                },
             };
             look.urgent |= data.error_code != 0 || data.diverging_epoch.end_offset >= 0;
             look.partitions.push(data);

@@ -34,7 +34,8 @@ pub(crate) fn handle(cx: &RequestContext<'_>, request: ListOffsetsRequest<'_>) -
             let name = topic.name.as_ref();
             let answer = match repeated.get(&(name, asked.partition_index)) {
                 Some(2..) => Err(ErrorCode::InvalidRequest),
-                _ => known.named(name, asked.partition_index).and_then(|log| {
+                _ => check_version(asked.timestamp, version).and_then(|()| {
+                    let log = known.named(name, asked.partition_index)?;
                     check_leader_epoch(&log, asked.current_leader_epoch)?;
                     match look_up(&log, asked, version, limit)? {
                         Found::At(answer) => Ok(answer),
@@ -70,13 +71,9 @@ enum Found {
     BySearch,
 }
 
-fn look_up(
-    log: &Partition,
-    asked: &ListOffsetsPartition,
-    version: i16,
-    limit: ReadLimit,
-) -> Result<Found, ErrorCode> {
-    let lowest = match asked.timestamp {
+/// A timestamp that the version does not have is refused before anything else is looked at.
+fn check_version(timestamp: i64, version: i16) -> Result<(), ErrorCode> {
+    let lowest = match timestamp {
         EARLIEST_PENDING_UPLOAD => 11,
         LATEST_TIERED => 9,
         EARLIEST_LOCAL => 8,
@@ -84,9 +81,15 @@ fn look_up(
         i64::MIN..EARLIEST_PENDING_UPLOAD => i16::MAX,
         _ => 0,
     };
-    if version < lowest {
-        return Err(ErrorCode::UnsupportedVersion);
-    }
+    if version < lowest { Err(ErrorCode::UnsupportedVersion) } else { Ok(()) }
+}
+
+fn look_up(
+    log: &Partition,
+    asked: &ListOffsetsPartition,
+    version: i16,
+    limit: ReadLimit,
+) -> Result<Found, ErrorCode> {
     log.check().map_err(|e| error::storage(&e))?;
     let offsets = log.offsets();
     let latest = if limit == ReadLimit::LastStable { offsets.last_stable } else { offsets.high_watermark };

@@ -142,6 +142,7 @@ fn invalid_records(index: i32, invalid: InvalidRecords, log_start: i64) -> Parti
         invalid.code,
         ErrorCode::MessageTooLarge
             | ErrorCode::CorruptMessage
+            | ErrorCode::UnsupportedCompressionType
             | ErrorCode::KafkaStorageError
             | ErrorCode::UnknownTopicOrPartition
             | ErrorCode::NotLeaderOrFollower

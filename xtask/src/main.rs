@@ -11,6 +11,7 @@ mod figures;
 mod kafka;
 mod root;
 mod schemas;
+mod segments;
 mod tidy;
 
 /// A subcommand: its name, what it does in one line, and the function that does it.
@@ -31,6 +32,7 @@ const COMMANDS: &[Command] = &[
         run: figures::run,
     },
     Command { name: "kafka", about: "run Apache Kafka out of its jars: PORT [FOLDER]", run: kafka::run },
+    Command { name: "segments", about: "Kafka's dump tool reads our segments", run: segments::run },
     Command { name: "tidy", about: "edges between crates, budgets, no machine's paths", run: tidy::run },
     Command { name: "codegen", about: "schemas to Rust; --check fails on a difference", run: codegen::run },
     Command { name: "schemas", about: "read the schemas out of Apache Kafka's jars", run: schemas::run },

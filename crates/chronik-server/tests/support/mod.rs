@@ -1,6 +1,8 @@
 //! A broker in this process, and a client that speaks the protocol with the codec's own messages and nothing more.
 
-#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub(crate) mod group;
 
 use std::net::SocketAddr;
 use std::time::Duration;

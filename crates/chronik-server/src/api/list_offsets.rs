@@ -3,7 +3,7 @@
 //! * v0: several offsets per partition. v2: isolation levels. v4: leader epochs. v7: the greatest timestamp (−3).
 //! * v8: earliest local (−4); v9: latest tiered (−5); v11 (KIP-1023): earliest that waits to be tiered (−6).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chronik_protocol::ErrorCode;
@@ -27,14 +27,18 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 pub(crate) fn handle(cx: &RequestContext<'_>, request: ListOffsetsRequest<'_>) -> Reply {
     let limit = if request.isolation_level == 1 { ReadLimit::LastStable } else { ReadLimit::HighWatermark };
     let (version, known, repeated) = (cx.version, cx.broker.partitions(), repeated(&request));
-    let mut searches = Vec::new();
+    let (mut searches, mut refused) = (Vec::new(), HashSet::new());
     let topics = request.topics.iter().enumerate().map(|(at, topic)| {
-        let partitions = topic.partitions.iter().enumerate().map(|(index, asked)| {
+        let is_repeated = |asked: &ListOffsetsPartition| repeated[&(topic.name.as_ref(), asked.partition_index)] > 1;
+        // A partition that is asked for twice is refused once.
+        let asked = topic.partitions.iter();
+        let asked = asked.filter(|p| !is_repeated(p) || refused.insert((topic.name.as_ref(), p.partition_index)));
+        let partitions = asked.enumerate().map(|(index, asked)| {
             let place = Place { topic: at, partition: index };
             let name = topic.name.as_ref();
-            let answer = match repeated.get(&(name, asked.partition_index)) {
-                Some(2..) => Err(ErrorCode::InvalidRequest),
-                _ => check_version(asked.timestamp, version).and_then(|()| {
+            let answer = match is_repeated(asked) {
+                true => Err(ErrorCode::InvalidRequest),
+                false => check_version(asked.timestamp, version).and_then(|()| {
                     let log = known.named(name, asked.partition_index)?;
                     check_leader_epoch(&log, asked.current_leader_epoch)?;
                     match look_up(&log, asked, version, limit)? {

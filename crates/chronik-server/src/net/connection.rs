@@ -226,11 +226,13 @@ impl Connection {
     /// One line per peer and kind of nonsense.
     fn report(&self, reason: &CloseReason) {
         let peer = self.info.peer.ip();
-        let Some(suppressed) = self.broker.notices.admit(peer, reason.kind(), Instant::now()) else { return };
         let hint = match reason {
             CloseReason::Frame(_) => notices::guess(self.reader.peek()),
             _ => None,
         };
+        // A hint is a reason of its own: other nonsense of the same peer must not silence it.
+        let kind = hint.unwrap_or(reason.kind());
+        let Some(suppressed) = self.broker.notices.admit(peer, kind, Instant::now()) else { return };
         match hint {
             Some(hint) => tracing::warn!(%peer, suppressed, %reason, hint, "connection closed"),
             None => tracing::warn!(%peer, suppressed, %reason, "connection closed"),

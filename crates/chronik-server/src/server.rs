@@ -5,11 +5,12 @@
 //! are closed. A start after a stop in good order has nothing to replay.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use chronik_coordinator::metadata::config::Value;
 use chronik_protocol::Uuid;
 use chronik_storage::disk::RealDisk;
 use chronik_storage::journal::{FileJournalOptions, FileJournals, JournalError, SessionId};
@@ -55,6 +56,15 @@ impl Broker {
     /// Whether a client that names a cluster and a node means us.
     pub(crate) fn is_called(&self, cluster_id: &str, node_id: i32) -> bool {
         cluster_id == self.metadata.cluster_id() && node_id == self.config.node_id
+    }
+
+    /// A number among the broker's settings, as it is in force now.
+    pub(crate) fn setting(&self, name: &str) -> usize {
+        let image = self.metadata.image();
+        match self.metadata.layers(&image).value(name) {
+            Some(Value::Integer(n)) => usize::try_from(n).unwrap_or(0),
+            _ => usize::MAX,
+        }
     }
 
     /// The topics and partitions as they are now.
@@ -162,7 +172,7 @@ impl Server {
         let upkeep = Jobs::start(Arc::clone(&broker.store), JobSettings::from(&broker.config.logs))
             .map_err(|source| StartError::System { what: "starting a thread", source })?;
         let addresses = bound.iter().map(|listener| listener.address).collect();
-        let (mut listeners, gate) = (JoinSet::new(), Gate::new(&limits));
+        let (mut listeners, gate) = (JoinSet::new(), Arc::new(Gate::default()));
         for listener in bound {
             listeners.spawn(listener.accept(Arc::clone(&broker), Arc::clone(&limits), Arc::clone(&gate)));
         }
@@ -252,17 +262,33 @@ fn start_jobs(broker: &Arc<Broker>) -> JoinSet<()> {
 
 fn limits(config: &BrokerConfig) -> Limits {
     let network = &config.network;
-    let ms = |ms: i64| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis);
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let for_connections = files.saturating_sub(FILES_BESIDE_CONNECTIONS).max(files / 2);
+    let never = Duration::from_secs(10 * 365 * 86_400);
+    let when_set = |name: &str, bytes: i64| usize::try_from(bytes).ok().filter(|_| config.settings.contains_key(name));
     Limits {
         request_bytes_max: network.request_max_bytes,
-        idle: ms(network.connections_max_idle_ms),
-        setup: Duration::from_millis(network.connection_setup_timeout_ms),
-        connections_max: network.max_connections.min(usize::try_from(for_connections).unwrap_or(usize::MAX)),
-        connections_per_ip_max: network.max_connections_per_ip,
+        idle: u64::try_from(network.connections_max_idle_ms).map_or(never, Duration::from_millis).min(never),
+        setup: Duration::from_millis(network.connection_setup_timeout_ms).min(never),
+        connections_max: usize::try_from(for_connections).unwrap_or(usize::MAX),
+        per_ip_overrides: addresses_of(&network.max_connections_per_ip_overrides),
         backlog: network.listen_backlog_size,
+        in_flight_max: network.queued_max_requests.max(1),
+        send_buffer_bytes: when_set("socket.send.buffer.bytes", network.send_buffer_bytes),
+        receive_buffer_bytes: when_set("socket.receive.buffer.bytes", network.receive_buffer_bytes),
     }
+}
+
+/// Limits by host, as limits by address. Blocks for names, which is why they are looked up once.
+fn addresses_of(overrides: &[(String, usize)]) -> Vec<(IpAddr, usize)> {
+    let mut out = Vec::new();
+    for (host, max) in overrides {
+        match (host.as_str(), 0).to_socket_addrs() {
+            Ok(found) => out.extend(found.map(|address| (address.ip().to_canonical(), *max))),
+            Err(error) => tracing::warn!(%host, %error, "max.connections.per.ip.overrides: no address of this name"),
+        }
+    }
+    out
 }
 
 /// A quarter of the descriptors may be segments; with few of them, closing and opening again costs time and nothing else.

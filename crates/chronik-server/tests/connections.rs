@@ -211,3 +211,41 @@ async fn a_waiting_client_that_leaves_is_forgotten() {
     broker.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn an_address_gets_as_many_connections_as_it_may() {
+    let broker = TestBroker::start(&[("max.connections.per.ip", "2")]).await;
+    let (mut first, mut second) = (broker.connect().await, broker.connect().await);
+    first.call(0, &ApiVersionsRequest::default()).await;
+    second.call(0, &ApiVersionsRequest::default()).await;
+    assert!(broker.connect().await.is_closed().await);
+    drop(first);
+    let begun = Instant::now();
+    loop {
+        let mut next = broker.connect().await;
+        next.send(0, &ApiVersionsRequest::default()).await;
+        if next.frame().await.is_some() {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the place of the connection that left is never free");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_is_not_read_any_more() {
+    let broker =
+        TestBroker::start(&[("socket.send.buffer.bytes", "65536"), ("socket.receive.buffer.bytes", "65536")]).await;
+    let mut deaf = broker.connect().await;
+    let request = deaf.encode(0, &ApiVersionsRequest::default());
+    let many = request.repeat(1000);
+    let mut sent = 0;
+    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), deaf.stream.write_all(&many)).await {
+        written.unwrap();
+        sent += 1000;
+        assert!(sent < 1_000_000, "reading never stops");
+    }
+    // The others do not notice.
+    broker.connect().await.call(0, &ApiVersionsRequest::default()).await;
+    broker.stop().await;
+}

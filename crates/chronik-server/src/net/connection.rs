@@ -2,7 +2,7 @@
 //!
 //! The whole life of a connection is one hand-written future. Each time it is woken it takes what is there, in this order:
 //! finished answers into the outbox, the outbox into the socket, bytes from the socket into frames, frames into
-//! requests. It reads on while requests wait for their answers, until [`IN_FLIGHT_MAX`], [`IN_FLIGHT_BYTES_MAX`] or
+//! requests. It reads on while requests wait for their answers, until `queued.max.requests`, [`IN_FLIGHT_BYTES_MAX`] or
 //! [`UNSENT_BYTES_MAX`] is reached: a peer that never reads its answers stops being read.
 
 use std::future::Future;
@@ -24,7 +24,7 @@ use tokio::time::Sleep;
 use super::frames::FrameReader;
 use super::notices;
 use super::outbox::Outbox;
-use super::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, Limits, UNSENT_BYTES_MAX};
+use super::{IN_FLIGHT_BYTES_MAX, Limits, UNSENT_BYTES_MAX};
 use crate::api::{self, Answering, CloseReason, Dispatched};
 use crate::server::Broker;
 
@@ -71,6 +71,7 @@ pub(crate) struct Connection {
     last_active: Instant,
     had_request: bool,
     idle: Duration,
+    in_flight_max: usize,
 }
 
 impl Connection {
@@ -91,6 +92,7 @@ impl Connection {
             last_active: Instant::now(),
             had_request: false,
             idle: limits.idle,
+            in_flight_max: limits.in_flight_max,
         }
     }
 
@@ -167,7 +169,7 @@ impl Connection {
     }
 
     fn may_start(&self) -> bool {
-        self.waiting.len() < IN_FLIGHT_MAX
+        self.waiting.len() < self.in_flight_max
             && self.waiting_bytes < IN_FLIGHT_BYTES_MAX
             && self.outbox.in_memory() < UNSENT_BYTES_MAX
     }

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Limits;
@@ -83,16 +84,17 @@ impl Bound {
             let accepted = tokio::select! {
                 biased;
                 () = broker.shutdown.wait() => break,
-                accepted = self.accept_one(&gate) => accepted,
+                accepted = self.accept_one(&broker, &limits, &gate) => accepted,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             };
             match accepted {
-                Ok((socket, peer, permit)) => {
-                    let Some(place) = gate.place(peer.ip(), limits.connections_per_ip_max) else { continue };
+                Ok((socket, peer)) => {
+                    let ip = peer.ip().to_canonical();
+                    let Some(place) = gate.place(ip, limits.per_ip_max(&broker, ip)) else { continue };
                     if let Some(connection) = self.open(&broker, &limits, socket, peer) {
                         connections.spawn(async move {
                             connection.serve().await;
-                            drop((permit, place));
+                            drop(place);
                         });
                     }
                 }
@@ -109,42 +111,45 @@ impl Bound {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn accept_one(&self, gate: &Gate) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&gate.all).acquire_owned().await.map_err(io::Error::other)?;
-        let (socket, peer) = self.listener.accept().await?;
-        Ok((socket, peer, permit))
+    /// The next connection, once there may be one more.
+    async fn accept_one(&self, broker: &Broker, limits: &Limits, gate: &Gate) -> io::Result<(TcpStream, SocketAddr)> {
+        while gate.open.load(Ordering::Acquire) >= limits.all_max(broker) {
+            // The limit may be raised while nobody leaves, so it is looked at again now and then.
+            let _ = tokio::time::timeout(PAUSE, gate.freed.notified()).await;
+        }
+        self.listener.accept().await
     }
 
     fn open(&self, broker: &Arc<Broker>, limits: &Limits, socket: TcpStream, peer: SocketAddr) -> Option<Connection> {
         let local = socket.local_addr().ok()?;
         socket.set_nodelay(true).ok()?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-        SockRef::from(&socket).set_tcp_keepalive(&keepalive).ok()?;
+        let options = SockRef::from(&socket);
+        options.set_tcp_keepalive(&keepalive).ok()?;
+        limits.send_buffer_bytes.map_or(Ok(()), |bytes| options.set_send_buffer_size(bytes)).ok()?;
+        limits.receive_buffer_bytes.map_or(Ok(()), |bytes| options.set_recv_buffer_size(bytes)).ok()?;
         let info = ConnectionInfo { peer, local, listener: Arc::clone(&self.name) };
         Some(Connection::new(Arc::clone(broker), info, socket, limits))
     }
 }
 
 /// Counts connections: of all listeners together, and by address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Gate {
-    all: Arc<Semaphore>,
+    open: AtomicUsize,
+    freed: Notify,
     by_ip: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits) -> Arc<Gate> {
-        let all = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Gate { all, by_ip: Mutex::default() })
-    }
-
     fn place(self: &Arc<Self>, ip: IpAddr, max: usize) -> Option<Place> {
         let mut by_ip = self.by_ip.lock();
-        let count = by_ip.entry(ip).or_default();
-        if *count >= max {
+        let count = by_ip.get(&ip).copied().unwrap_or(0);
+        if count >= max {
             return None;
         }
-        *count += 1;
+        by_ip.insert(ip, count + 1);
+        self.open.fetch_add(1, Ordering::AcqRel);
         Some(Place { gate: Arc::clone(self), ip })
     }
 }
@@ -158,6 +163,8 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.gate.open.fetch_sub(1, Ordering::AcqRel);
+        self.gate.freed.notify_one();
         let mut by_ip = self.gate.by_ip.lock();
         if let Some(count) = by_ip.get_mut(&self.ip) {
             *count -= 1;

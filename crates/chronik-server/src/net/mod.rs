@@ -14,7 +14,10 @@ pub(crate) use listener::{Bound, Endpoint, Gate};
 pub(crate) use notices::Notices;
 pub(crate) use shutdown::Shutdown;
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use crate::server::Broker;
 
 /// What a connection may cost.
 #[derive(Clone, Debug)]
@@ -25,16 +28,33 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
     /// `chronik.connection.setup.timeout.ms`: how long the first request may take to arrive.
     pub(crate) setup: Duration,
-    /// `max.connections`: beyond it, new connections wait in the backlog until one ends.
+    /// What the descriptors of the process suffice for; `max.connections` may be lower.
     pub(crate) connections_max: usize,
-    /// `max.connections.per.ip`: beyond it, new connections of an address are closed.
-    pub(crate) connections_per_ip_max: usize,
+    /// `max.connections.per.ip.overrides`.
+    pub(crate) per_ip_overrides: Vec<(IpAddr, usize)>,
     /// `socket.listen.backlog.size`.
     pub(crate) backlog: i32,
+    /// `queued.max.requests`: how many requests of one connection may be waiting for their answers before we stop reading.
+    pub(crate) in_flight_max: usize,
+    /// `socket.send.buffer.bytes`, if somebody set it: the system's own tuning does better than any number.
+    pub(crate) send_buffer_bytes: Option<usize>,
+    /// `socket.receive.buffer.bytes`, likewise.
+    pub(crate) receive_buffer_bytes: Option<usize>,
 }
 
-/// How many requests of one connection may be waiting for their answers before we stop reading from it.
-pub(crate) const IN_FLIGHT_MAX: usize = 1000;
+impl Limits {
+    /// `max.connections` in force: beyond it, new connections wait in the backlog until one ends.
+    fn all_max(&self, broker: &Broker) -> usize {
+        broker.setting("max.connections").min(self.connections_max).max(1)
+    }
+
+    /// `max.connections.per.ip` in force: beyond it, new connections of the address are closed.
+    fn per_ip_max(&self, broker: &Broker, ip: IpAddr) -> usize {
+        let own = self.per_ip_overrides.iter().find(|(address, _)| *address == ip);
+        own.map_or_else(|| broker.setting("max.connections.per.ip"), |(_, max)| *max)
+    }
+}
+
 /// How many bytes of requests may be waiting for their answers (one longer request may always be).
 pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How many bytes of answers may be in memory, unsent, before no further request of the connection is begun.

@@ -164,7 +164,7 @@ async fn offsets_by_time_and_place() {
     let answer = client.call(5, &twice).await;
     let codes: Vec<_> =
         answer.body::<ListOffsetsResponse<'_>>().topics[0].partitions.iter().map(|p| p.error_code).collect();
-    assert_eq!(codes, [42, 42]);
+    assert_eq!(codes, [42], "one answer, as Kafka gives");
     broker.stop().await;
 }
 

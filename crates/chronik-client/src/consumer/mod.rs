@@ -22,7 +22,7 @@ use std::time::Duration;
 use chronik_protocol::error::ErrorCode;
 use chronik_protocol::generated::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use chronik_protocol::messages::OffsetCommitRequest;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::groups::{each_committed, offset_fetch};
 use crate::admin::{Admin, OffsetSpec};
@@ -81,7 +81,20 @@ pub struct Consumer {
     high_watermarks: BTreeMap<(Arc<str>, i32), i64>,
     group: Option<(Membership, Vec<String>)>,
     next_commit: Option<Instant>,
+    /// When to ask for metadata and try again, after a failure that passes. Kept between polls: a short poll must not put it
+    /// off for ever.
+    recover_at: Option<Instant>,
     rebalances: u64,
+}
+
+/// How one step of a poll ended.
+enum Step {
+    /// With records.
+    Records(Vec<Fetched>),
+    /// With something else that calls for another step.
+    Changed,
+    /// At the deadline.
+    Nothing,
 }
 
 impl Consumer {
@@ -111,6 +124,7 @@ impl Consumer {
             paused: BTreeSet::new(),
             high_watermarks: BTreeMap::new(),
             group,
+            recover_at: None,
             rebalances: 0,
         }
     }
@@ -163,24 +177,28 @@ impl Consumer {
             if self.group.as_ref().is_some_and(|(membership, _)| membership.must_join()) {
                 self.join().await?;
             }
-            let step = timeout_at(deadline, self.step()).await;
-            match step {
-                Err(_) => return Ok(Vec::new()),
-                Ok(Ok(records)) if records.is_empty() => {}
-                Ok(Ok(records)) => return Ok(records),
-                Ok(Err(error)) if error.is_retriable() => {
-                    tracing::debug!(%error, "fetching again");
-                    if timeout_at(deadline, self.recover()).await.is_err() {
-                        return Ok(Vec::new());
-                    }
+            if let Some(at) = self.recover_at {
+                sleep_until(at.min(deadline)).await;
+                if at > deadline {
+                    return Ok(Vec::new());
                 }
-                Ok(Err(error)) => return Err(error),
+                self.recover_at = None;
+                self.recover().await;
+            }
+            match self.step(deadline).await {
+                Ok(Step::Nothing) => return Ok(Vec::new()),
+                Ok(Step::Changed) => {}
+                Ok(Step::Records(records)) => return Ok(records),
+                Err(error) if error.is_retriable() => {
+                    tracing::debug!(%error, "fetching again");
+                    self.recover_at = Some(Instant::now() + BACKOFF);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
 
     async fn recover(&self) {
-        sleep(BACKOFF).await;
         let mut topics: Vec<&str> = self.positions.keys().map(|(topic, _)| &**topic).collect();
         topics.dedup();
         if let Err(error) = self.client.refresh(&topics).await {
@@ -188,8 +206,9 @@ impl Consumer {
         }
     }
 
-    /// One answer, or one change of the group. Cancelling it loses nothing: an answer is taken in without waiting.
-    async fn step(&mut self) -> Result<Vec<Fetched>, Error> {
+    /// One answer, or one change of the group. Only the wait for these ends at the deadline: a connection that takes longer
+    /// to make would otherwise never be made.
+    async fn step(&mut self, deadline: Instant) -> Result<Step, Error> {
         let wanted: Positions = self
             .positions
             .iter()
@@ -205,15 +224,17 @@ impl Consumer {
             }
         };
         tokio::select! {
-            () = changed => Ok(Vec::new()),
+            biased;
+            () = changed => Ok(Step::Changed),
             events = self.fetcher.next() => {
                 let events = events?;
                 let (records, stale) = self.take_in(events)?;
                 if let Some(stale) = stale {
                     self.resolve(stale, records.is_empty()).await?;
                 }
-                Ok(records)
+                Ok(if records.is_empty() { Step::Changed } else { Step::Records(records) })
             }
+            () = sleep_until(deadline) => Ok(Step::Nothing),
         }
     }
 
@@ -355,6 +376,7 @@ impl Consumer {
                     if !membership.coordinator.recover(&error).await {
                         return Err(error);
                     }
+                    sleep(BACKOFF).await;
                     self.recover().await;
                 }
                 Ok(positions) => return Ok(positions),

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use chronik_protocol::batch::{Batch, increment_sequence};
+use bytes::Bytes;
+use chronik_protocol::batch::{Batch, increment_sequence, patch};
 use chronik_protocol::frame::encode_response;
 use chronik_protocol::generated::any::ResponseBody;
 use chronik_protocol::generated::api_versions_response::ApiVersion;
+use chronik_protocol::generated::fetch_response::{FetchableTopicResponse, PartitionData};
 use chronik_protocol::generated::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -48,6 +50,8 @@ type Remembered = VecDeque<(i32, i32, i64)>;
 #[derive(Default)]
 struct Partition {
     values: Vec<String>,
+    /// Last offset and bytes.
+    batches: Vec<(i64, Bytes)>,
     producers: HashMap<i64, (i16, Remembered)>,
 }
 
@@ -57,6 +61,8 @@ struct State {
     faults: VecDeque<Fault>,
     epochs: Vec<(i64, i16)>,
     requests: usize,
+    /// Rises with each restart; connections of an older one are broken.
+    leader_epoch: i32,
 }
 
 /// A running broker; it ends with the test's runtime.
@@ -94,6 +100,15 @@ impl Broker {
         self.state.lock().unwrap().epochs.clone()
     }
 
+    /// As after a crash: connections break, and the partitions have a new leader epoch.
+    pub(crate) fn restart(&self) {
+        self.state.lock().unwrap().leader_epoch += 1;
+    }
+
+    fn leader_epoch(&self) -> i32 {
+        self.state.lock().unwrap().leader_epoch
+    }
+
     /// Produce requests so far, and faults that are still to come.
     pub(crate) fn progress(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
@@ -101,10 +116,14 @@ impl Broker {
     }
 
     async fn serve(&self, mut stream: TcpStream) -> Option<()> {
+        let began = self.leader_epoch();
         loop {
             let length = stream.read_i32().await.ok()?;
             let mut frame = vec![0; length as usize];
             stream.read_exact(&mut frame).await.ok()?;
+            if self.leader_epoch() != began {
+                return None;
+            }
             let answer = self.answer(&parse_request(&frame).unwrap())?;
             if let Some(answer) = answer {
                 stream.write_all(&answer.to_vec().unwrap()).await.ok()?;
@@ -129,6 +148,10 @@ impl Broker {
                 let body = self.produce(&produce)?;
                 if produce.acks == 0 { Some(None) } else { reply(body.into()) }
             }
+            FetchRequest::KEY => {
+                let fetch: FetchRequest<'_> = decode_exact(request.body, request.version).unwrap();
+                reply(self.fetch(&fetch).into())
+            }
             key => panic!("{key:?} is not expected"),
         }
     }
@@ -138,6 +161,7 @@ impl Broker {
         let partition = |index| MetadataResponsePartition {
             partition_index: index,
             leader_id: 1,
+            leader_epoch: self.leader_epoch(),
             replica_nodes: vec![1],
             isr_nodes: vec![1],
             ..Default::default()
@@ -152,6 +176,28 @@ impl Broker {
         let host = host.to_owned().into();
         let broker = MetadataResponseBroker { node_id: 1, host, port: port.parse().unwrap(), rack: None };
         MetadataResponse { brokers: vec![broker], controller_id: 1, topics: vec![topic], ..Default::default() }
+    }
+
+    /// One batch from the offset that is asked for, if the asker knows the leader epoch.
+    fn fetch(&self, request: &FetchRequest<'_>) -> FetchResponse<'static> {
+        let state = self.state.lock().unwrap();
+        let mut answered = FetchableTopicResponse { topic_id: TOPIC_ID, ..Default::default() };
+        for asked in request.topics.iter().flat_map(|topic| &topic.partitions) {
+            let partition = &state.partitions[asked.partition as usize];
+            let known = asked.current_leader_epoch == state.leader_epoch;
+            let next = partition.batches.iter().find(|(last, _)| *last >= asked.fetch_offset);
+            let records = next.filter(|_| known).map_or(Bytes::new(), |(_, bytes)| bytes.clone());
+            let end = partition.values.len() as i64;
+            answered.partitions.push(PartitionData {
+                partition_index: asked.partition,
+                error_code: if known { 0 } else { ErrorCode::FencedLeaderEpoch.code() },
+                high_watermark: end,
+                last_stable_offset: end,
+                records: Some(Records::Owned(records)),
+                ..Default::default()
+            });
+        }
+        FetchResponse { responses: vec![answered], ..Default::default() }
     }
 
     fn produce(&self, request: &ProduceRequest<'_>) -> Option<ProduceResponse<'static>> {
@@ -223,10 +269,14 @@ impl State {
                 self.epochs.push(epoch);
             }
         }
-        let batch = Batch::parse(&prepared.bytes).unwrap();
+        let mut bytes = prepared.bytes.into_owned();
+        patch(bytes.first_chunk_mut().unwrap(), base_offset, self.leader_epoch);
+        let batch = Batch::parse(&bytes).unwrap();
         let values =
             RecordIter::new(batch.payload(), header.records_count).map(|record| record.unwrap().value.unwrap());
         partition.values.extend(values.map(|value| String::from_utf8(value.to_vec()).unwrap()));
+        let last = batch.header.last_offset();
+        partition.batches.push((last, bytes.into()));
         Ok(base_offset)
     }
 }
@@ -237,6 +287,7 @@ fn versions() -> ApiVersionsResponse<'static> {
     }
     let api_keys = vec![
         range::<ProduceRequest<'_>>(),
+        range::<FetchRequest<'_>>(),
         range::<MetadataRequest<'_>>(),
         range::<InitProducerIdRequest<'_>>(),
         range::<ApiVersionsRequest<'_>>(),

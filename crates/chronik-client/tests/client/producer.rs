@@ -1,11 +1,8 @@
 //! The producer against a broker that loses requests and answers, refuses, and forgets: what counts is what it kept.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod broker;
 
 use std::time::Duration;
 
-use broker::{Broker, Fault, TOPIC};
+use crate::broker::{Broker, Fault, TOPIC};
 use chronik_client::producer::{Acks, Delivered, Delivery};
 use chronik_client::{Client, ClientOptions, Error, Producer, ProducerOptions, ProducerRecord};
 use chronik_protocol::ErrorCode;

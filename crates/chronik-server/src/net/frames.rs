@@ -14,12 +14,15 @@ use tokio::net::TcpStream;
 const FIRST_BYTES: usize = 64 * 1024;
 /// Room that makes a read worthwhile when no frame has begun: many small requests come in one read.
 const READ_BYTES: usize = 16 * 1024;
+/// As much room at most, where a connection has sent long frames before.
+const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The bytes of one connection that are not requests yet.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     buffer: BytesMut,
-    /// The longest frame that came in full: a connection that has sent that much may be trusted with a buffer for it.
+    /// The longest frame that came in full, fading: a connection that has sent that much may be trusted with a buffer for
+    /// it, and needs no copy then.
     longest: usize,
     frame_max: usize,
 }
@@ -36,7 +39,7 @@ impl FrameReader {
             return Ok(None);
         }
         self.buffer.advance(4);
-        self.longest = self.longest.max(len);
+        self.longest = len.max(self.longest - self.longest / 8);
         let frame = self.buffer.split_to(len).freeze();
         if self.buffer.is_empty() {
             // The frame keeps the memory alive as long as somebody needs it; an idle connection holds none.
@@ -90,7 +93,7 @@ impl FrameReader {
                 // Doubling with what has come, or at once what this connection has filled before.
                 missing.min(self.buffer.len().max(self.longest + 4).max(FIRST_BYTES))
             }
-            _ => READ_BYTES,
+            _ => READ_BYTES.max((self.longest + 4).min(READ_BYTES_MAX)),
         };
         if self.buffer.capacity() - self.buffer.len() < room.min(READ_BYTES) || room > READ_BYTES {
             self.buffer.reserve(room);

@@ -1,6 +1,8 @@
 //! A whole store over the file journal, killed and cut from power again and again: nothing that was acknowledged is lost, no offset is
 //! used twice, producers are known by their last batches.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;

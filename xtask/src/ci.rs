@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{check, clients, root, segments};
+use crate::{check, clients, conform, root, segments};
 
 /// A step, in the order in which steps run.
 struct Step {
@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     Step { name: "check", run: || check::run(&[]), needed: false },
     Step { name: "segments", run: || segments::run(&[]), needed: false },
     Step { name: "release build", run: release_build, needed: true },
+    Step { name: "conformance", run: || conform::run(&[]), needed: false },
     Step { name: "install clients", run: || run_clients(&["--install-only"]), needed: true },
     Step { name: "real clients", run: || run_clients(&[]), needed: false },
 ];

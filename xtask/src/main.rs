@@ -6,6 +6,7 @@ mod check;
 mod ci;
 mod clients;
 mod codegen;
+mod conform;
 mod fetch;
 mod figures;
 mod kafka;
@@ -26,6 +27,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "check", about: "format, lints, tidy, generated code, tests", run: check::run },
     Command { name: "ci", about: "everything, on a machine with the toolchains only", run: ci::run },
     Command { name: "clients", about: "real Kafka clients, every count exact", run: clients::run },
+    Command { name: "conform", about: "answers compared with Apache Kafka's, byte for byte", run: conform::run },
     Command {
         name: "figures",
         about: "Chronik and Apache Kafka measured in one run: [--write] [--quick]",

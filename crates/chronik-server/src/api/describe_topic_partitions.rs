@@ -64,7 +64,7 @@ impl Page<'_> {
     fn add(&mut self, name: &str, from: i32) -> bool {
         if self.room == 0 {
             self.response.next_cursor =
-                Some(Cursor { topic_name: Cow::Owned(name.to_owned()), partition_index: from, ..Cursor::default() });
+                Some(Cursor { topic_name: Cow::Owned(name.to_owned()), partition_index: from });
             return false;
         }
         let mut out = DescribeTopicPartitionsResponseTopic {
@@ -88,7 +88,7 @@ impl Page<'_> {
         self.response.topics.push(out);
         if unfinished {
             self.response.next_cursor =
-                Some(Cursor { topic_name: Cow::Owned(name.to_owned()), partition_index: next, ..Cursor::default() });
+                Some(Cursor { topic_name: Cow::Owned(name.to_owned()), partition_index: next });
         }
         !unfinished
     }

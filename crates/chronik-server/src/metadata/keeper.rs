@@ -73,6 +73,9 @@ fn whole_from(bytes: &[u8], offset: i64) -> &[u8] {
     rest
 }
 
+/// Puts a keeper together, once there is something to share with it.
+pub(super) type BuildKeeper = Box<dyn FnOnce(Arc<Shared>, mpsc::Receiver<Job>) -> Keeper>;
+
 pub(super) struct Keeper {
     ground: Box<dyn Ground>,
     shared: Arc<Shared>,
@@ -97,7 +100,7 @@ impl Keeper {
         rules: Rules,
         incarnation: Uuid,
         snapshot_bytes: u64,
-    ) -> Result<(MetadataImage, impl FnOnce(Arc<Shared>, mpsc::Receiver<Job>) -> Keeper), LoadError> {
+    ) -> Result<(MetadataImage, BuildKeeper), LoadError> {
         let (mut image, end) = load(ground.as_mut())?;
         let present = ground.present();
         if end == 0 && !present.is_empty() {
@@ -111,7 +114,7 @@ impl Keeper {
         let mut missing = Vec::new();
         reconcile(ground.as_mut(), &image, &rules, &mut missing)?;
         let next = image.clone();
-        let build = move |shared, jobs| Keeper {
+        let build: BuildKeeper = Box::new(move |shared, jobs| Keeper {
             ground,
             shared,
             rules,
@@ -122,7 +125,7 @@ impl Keeper {
             snapshot_bytes,
             missing,
             common: None,
-        };
+        });
         Ok((image, build))
     }
 

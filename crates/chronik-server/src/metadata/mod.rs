@@ -12,7 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use chronik_coordinator::metadata::config::{Layers, Value, topic_setting};
+use chronik_coordinator::metadata::config::Layers;
 use chronik_coordinator::metadata::{Controller, Decision, MetadataImage, Rules, Topic};
 use chronik_protocol::{ErrorCode, Uuid};
 use parking_lot::{Mutex, RwLock};
@@ -143,21 +143,9 @@ impl Metadata {
         &self.cluster_id
     }
 
-    /// The configuration under the dynamic settings.
-    pub(crate) fn config(&self) -> &Arc<BrokerConfig> {
-        &self.config
-    }
-
     /// The broker's settings in force, dynamic ones included.
     pub(crate) fn layers<'a>(&'a self, image: &'a MetadataImage) -> Layers<'a> {
         image.layers(&self.config.settings)
-    }
-
-    /// `min.insync.replicas` in force for a topic: with one broker, more than one can never be met.
-    pub(crate) fn min_insync_replicas(&self, image: &MetadataImage, topic: &Topic) -> i64 {
-        let setting = topic_setting("min.insync.replicas");
-        let value = setting.and_then(|s| self.layers(image).topic_value(s, image.topic_overrides(&topic.name)));
-        if let Some(Value::Integer(n)) = value { n } else { 1 }
     }
 
     /// Calls `listener` after every change of the topics, on the keeper's thread: it must not wait.

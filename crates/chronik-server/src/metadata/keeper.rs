@@ -73,9 +73,6 @@ fn whole_from(bytes: &[u8], offset: i64) -> &[u8] {
     rest
 }
 
-/// Puts a keeper together, once there is something to share with it.
-pub(super) type BuildKeeper = Box<dyn FnOnce(Arc<Shared>, mpsc::Receiver<Job>) -> Keeper>;
-
 pub(super) struct Keeper {
     ground: Box<dyn Ground>,
     shared: Arc<Shared>,
@@ -93,6 +90,32 @@ pub(super) struct Keeper {
     common: Option<Settings>,
 }
 
+/// Metadata that is loaded and in force; nobody changes it yet.
+pub(super) struct Opened {
+    ground: Box<dyn Ground>,
+    rules: Rules,
+    pub(super) image: MetadataImage,
+    missing: Vec<(Uuid, i32)>,
+    snapshot_bytes: u64,
+}
+
+impl Opened {
+    pub(super) fn keeper(self, shared: Arc<Shared>, jobs: mpsc::Receiver<Job>) -> Keeper {
+        Keeper {
+            ground: self.ground,
+            shared,
+            rules: self.rules,
+            jobs,
+            next: self.image,
+            lost: false,
+            since_snapshot: 0,
+            snapshot_bytes: self.snapshot_bytes,
+            missing: self.missing,
+            common: None,
+        }
+    }
+}
+
 impl Keeper {
     /// Loads the metadata, begins a session, and makes the partitions what the metadata says.
     pub(super) fn open(
@@ -100,7 +123,7 @@ impl Keeper {
         rules: Rules,
         incarnation: Uuid,
         snapshot_bytes: u64,
-    ) -> Result<(MetadataImage, BuildKeeper), LoadError> {
+    ) -> Result<Opened, LoadError> {
         let (mut image, end) = load(ground.as_mut())?;
         let present = ground.present();
         if end == 0 && !present.is_empty() {
@@ -113,20 +136,7 @@ impl Keeper {
         image.apply(&session).map_err(|e| Unreadable { offset: end, what: e.to_string() })?;
         let mut missing = Vec::new();
         reconcile(ground.as_mut(), &image, &rules, &mut missing)?;
-        let next = image.clone();
-        let build: BuildKeeper = Box::new(move |shared, jobs| Keeper {
-            ground,
-            shared,
-            rules,
-            jobs,
-            next,
-            lost: false,
-            since_snapshot: 0,
-            snapshot_bytes,
-            missing,
-            common: None,
-        });
-        Ok((image, build))
+        Ok(Opened { ground, rules, image, missing, snapshot_bytes })
     }
 
     /// Runs until every handle is gone.

@@ -116,11 +116,12 @@ impl Metadata {
             delete_topics: config.topics.delete,
             static_broker: config.settings.clone(),
         };
-        let (image, build) = Keeper::open(ground, rules, incarnation, config.logs.metadata_snapshot_bytes)?;
-        let cluster_id = image.cluster_id().unwrap_or_default().to_string();
-        let shared = Arc::new(Shared { image: RwLock::new(Arc::new(image)), listeners: RwLock::default() });
+        let opened = Keeper::open(ground, rules, incarnation, config.logs.metadata_snapshot_bytes)?;
+        let cluster_id = opened.image.cluster_id().unwrap_or_default().to_string();
+        let image = RwLock::new(Arc::new(opened.image.clone()));
+        let shared = Arc::new(Shared { image, listeners: RwLock::default() });
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let keeper = build(shared.clone(), receiver);
+        let keeper = opened.keeper(shared.clone(), receiver);
         let thread = std::thread::Builder::new().name("metadata".to_owned()).spawn(move || keeper.run());
         let thread = thread.map_err(|e| GroundError(format!("no thread: {e}")))?;
         Ok(Metadata {

@@ -378,3 +378,31 @@ async fn a_topic_reborn_in_one_round_has_its_own_directory() {
     check(&disk, &image);
     metadata.stop();
 }
+
+/// Whatever the table of settings takes, a log takes too.
+#[test]
+fn every_valid_setting_makes_a_log() {
+    use chronik_coordinator::metadata::config::{Kind, Valid, topic_settings};
+    for setting in topic_settings() {
+        let mut values: Vec<String> = setting.default.map(str::to_owned).into_iter().collect();
+        match setting.valid {
+            Valid::AtLeast(low) => values.push(low.to_string()),
+            Valid::Between(low, high) => values.extend([low.to_string(), high.to_string()]),
+            Valid::GzipLevel => values.extend(["-1".to_owned(), "1".to_owned(), "9".to_owned()]),
+            Valid::OneOf(words) => values.extend(words.iter().map(|word| (*word).to_owned())),
+            Valid::ListOf(words) => values.extend([String::new(), words[0].to_owned(), words.join(",")]),
+            _ => {}
+        }
+        match setting.kind {
+            Kind::Boolean => values.extend(["true".to_owned(), "FALSE".to_owned()]),
+            Kind::Int if matches!(setting.valid, Valid::AtLeast(_)) => values.push(i32::MAX.to_string()),
+            Kind::Long if matches!(setting.valid, Valid::Any | Valid::AtLeast(_)) => values.push(i64::MAX.to_string()),
+            _ => {}
+        }
+        for value in values {
+            let value = setting.parse(&value).unwrap().to_string();
+            let made = chronik_storage::LogConfig::from_settings([(setting.name, value.as_str())]);
+            assert!(made.is_ok(), "{}={value}: {:?}", setting.name, made.err());
+        }
+    }
+}

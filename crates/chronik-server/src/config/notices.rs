@@ -57,10 +57,13 @@ pub(super) fn stranger(name: &str, origin: &Origin) -> Result<String, ConfigErro
 
 /// The known name that a mistyped one most likely meant.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let rated =
-        broker_settings().map(|setting| (strsim::normalized_damerau_levenshtein(name, setting.name), setting.name));
+    let near = broker_settings().filter(|setting| setting.name.len().abs_diff(name.len()) <= SLIP_MAX);
+    let rated = near.map(|setting| (strsim::normalized_damerau_levenshtein(name, setting.name), setting.name));
     rated.filter(|(rating, _)| *rating > 0.6).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
+
+/// Letters that a slip adds or forgets at most.
+const SLIP_MAX: usize = 4;
 
 /// Notices about settings taken together.
 pub(super) fn on_the_whole(listeners: &[Listener], closed: &[String], log_dirs: &str) -> Vec<String> {

@@ -34,8 +34,6 @@ pub struct NetworkConfig {
     pub max_connections_per_ip_overrides: Vec<(String, usize)>,
     /// `queued.max.requests`
     pub queued_max_requests: usize,
-    /// `chronik.memory.limit.bytes`; 0 takes a share of the machine's memory
-    pub memory_limit_bytes: u64,
     /// `num.network.threads`, when somebody set it
     pub threads: Option<usize>,
     /// `fetch.max.bytes`
@@ -76,14 +74,10 @@ pub struct GroupsConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval_ms: i64,
-    /// `offsets.commit.timeout.ms`
-    pub offsets_commit_timeout_ms: u64,
     /// `offsets.topic.num.partitions`
     pub offsets_topic_partitions: i32,
     /// `offsets.topic.segment.bytes`
     pub offsets_topic_segment_bytes: i32,
-    /// `offsets.topic.compression.codec`
-    pub offsets_topic_compression_codec: i32,
 }
 
 /// Logs as a whole; what a topic may set for itself is found through [`Layers`].
@@ -95,16 +89,12 @@ pub struct LogsConfig {
     pub retention_check_interval_ms: u64,
     /// `log.flush.offset.checkpoint.interval.ms`
     pub flush_offset_checkpoint_interval_ms: u64,
-    /// `log.flush.start.offset.checkpoint.interval.ms`
-    pub flush_start_offset_checkpoint_interval_ms: u64,
     /// `producer.id.expiration.ms`
     pub producer_id_expiration_ms: i64,
     /// `chronik.max.decompressed.batch.bytes`
     pub max_decompressed_batch_bytes: usize,
     /// `chronik.disk.reserve.bytes`
     pub disk_reserve_bytes: u64,
-    /// `transaction.max.timeout.ms`
-    pub transaction_max_timeout_ms: i32,
     /// `metadata.log.max.record.bytes.between.snapshots`
     pub metadata_snapshot_bytes: u64,
 }
@@ -155,7 +145,6 @@ impl Typed<'_> {
                 .filter_map(|(host, count)| Some((host.trim().to_owned(), count.trim().parse().ok()?)))
                 .collect(),
             queued_max_requests: self.size("queued.max.requests"),
-            memory_limit_bytes: self.unsigned("chronik.memory.limit.bytes"),
             threads: self.0.static_broker.contains_key("num.network.threads").then(|| self.size("num.network.threads")),
             fetch_max_bytes: self.size("fetch.max.bytes"),
             fetch_session_slots: self.size("max.incremental.fetch.session.cache.slots"),
@@ -181,10 +170,8 @@ impl Typed<'_> {
             offset_metadata_max_bytes: self.size("offset.metadata.max.bytes"),
             offsets_retention_ms: self.long("offsets.retention.minutes").saturating_mul(60_000),
             offsets_retention_check_interval_ms: self.long("offsets.retention.check.interval.ms"),
-            offsets_commit_timeout_ms: self.unsigned("offsets.commit.timeout.ms"),
             offsets_topic_partitions: self.int("offsets.topic.num.partitions"),
             offsets_topic_segment_bytes: self.int("offsets.topic.segment.bytes"),
-            offsets_topic_compression_codec: self.int("offsets.topic.compression.codec"),
         }
     }
 
@@ -196,11 +183,9 @@ impl Typed<'_> {
             },
             retention_check_interval_ms: self.unsigned("log.retention.check.interval.ms"),
             flush_offset_checkpoint_interval_ms: self.unsigned("log.flush.offset.checkpoint.interval.ms"),
-            flush_start_offset_checkpoint_interval_ms: self.unsigned("log.flush.start.offset.checkpoint.interval.ms"),
             producer_id_expiration_ms: self.long("producer.id.expiration.ms"),
             max_decompressed_batch_bytes: self.size("chronik.max.decompressed.batch.bytes"),
             disk_reserve_bytes: self.unsigned("chronik.disk.reserve.bytes"),
-            transaction_max_timeout_ms: self.int("transaction.max.timeout.ms"),
             metadata_snapshot_bytes: self.unsigned("metadata.log.max.record.bytes.between.snapshots"),
         }
     }

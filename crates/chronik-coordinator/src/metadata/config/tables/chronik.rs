@@ -13,6 +13,4 @@ pub(in crate::metadata::config) static CHRONIK: &[Setting] = &[
         "fsync: what is acknowledged to acks=all is on stable storage. os: it is in the page cache, Apache Kafka's contract."),
     row("chronik.max.decompressed.batch.bytes", Int, Some("134217728"), AtLeast(1), Medium, ReadOnly, Works,
         "Bytes that one record batch may inflate to; a bigger one is refused with MESSAGE_TOO_LARGE."),
-    row("chronik.memory.limit.bytes", Long, Some("0"), AtLeast(0), Medium, ReadOnly, Works,
-        "Bytes of requests in progress at which connections are no longer read; 0 takes a quarter of the machine's memory."),
 ];

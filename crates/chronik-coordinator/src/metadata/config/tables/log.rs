@@ -52,7 +52,7 @@ pub(in crate::metadata::config) static LOG: &[Setting] = &[
         "Time between recovery-point checkpoints."),
     row("log.flush.scheduler.interval.ms", Long, Some("9223372036854775807"), Any, High, ReadOnly, FLUSH,
         "Time between looks whether a log is to be synced."),
-    row("log.flush.start.offset.checkpoint.interval.ms", Int, Some("60000"), AtLeast(0), High, ReadOnly, Works,
+    row("log.flush.start.offset.checkpoint.interval.ms", Int, Some("60000"), AtLeast(0), High, ReadOnly, CHECKPOINTS,
         "Time between checkpoints of log start offsets."),
     row("log.index.interval.bytes", Int, Some("4096"), AtLeast(0), Medium, ClusterWide, Works,
         "Bytes of a log between two entries of its offset index."),

@@ -10,11 +10,14 @@ pub(super) const SECURITY: Here = Here::Inert("TLS and SASL are not built; a lis
 pub(super) const COMPACTION: Here =
     Here::Inert("the log cleaner is not built; compacted topics keep all their records");
 pub(super) const FLUSH: Here =
-    Here::Inert("what is acknowledged to acks=all is synced before the answer, by a shared journal");
+    Here::Inert("only with chronik.durability=os; otherwise a shared journal syncs before the answer");
 pub(super) const CONSUMER_PROTOCOL: Here = Here::Inert("the consumer protocol is not built; groups are classic");
 pub(super) const SHARE: Here = Here::Inert("share groups and streams groups are not built");
 pub(super) const TRANSACTIONS: Here = Here::Inert("transactions are not built");
 pub(super) const QUOTAS: Here = Here::Inert("quotas and client telemetry are not built");
+
+pub(super) const COMMITS: Here = Here::Inert("a commit is answered when the journal has it, and stored uncompressed");
+pub(super) const CHECKPOINTS: Here = Here::Inert("log start offsets are written whenever they move");
 
 pub(super) const NO_ACLS: &str = "access control lists are not built, and a broker without them must not look guarded";
 pub(super) const ONE_DIRECTORY: &str = "there is one data directory";

@@ -6,11 +6,11 @@ use crate::metadata::config::setting::{Here::*, Importance::*, Kind::*, Scope::*
 /// Broker settings: producers and transactions.
 #[rustfmt::skip]
 pub(in crate::metadata::config) static TRANSACTIONAL: &[Setting] = &[
-    row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, ClusterWide, Works,
+    row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, ReadOnly, Works,
         "Time after its last write that a producer id is forgotten."),
     row("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, Some("10000"), AtLeast(1), Low, ReadOnly, TRANSACTIONS,
         "Time between looks for transactions past their timeout."),
-    row("transaction.max.timeout.ms", Int, Some("900000"), AtLeast(1), High, ReadOnly, Works,
+    row("transaction.max.timeout.ms", Int, Some("900000"), AtLeast(1), High, ReadOnly, TRANSACTIONS,
         "Longest transaction timeout that a producer may ask for."),
     row("transaction.partition.verification.enable", Boolean, Some("true"), Any, Low, ClusterWide, TRANSACTIONS,
         "Whether writes to a partition are checked against the transaction coordinator."),

@@ -105,7 +105,7 @@ pub(in crate::metadata::config) static CLUSTER: &[Setting] = &[
     row("metadata.max.retention.ms", Long, Some("604800000"), Any, High, ReadOnly, QUORUM,
         "Age of metadata log and snapshots above which old ones go."),
     row("min.insync.replicas", Int, Some("1"), AtLeast(1), High, ClusterWide, Works,
-        "In-sync replicas that a produce with acks=all needs; more than one is refused to such producers on one node, as in Kafka."),
+        "In-sync replicas that a produce with acks=all needs, but never more than the partition has replicas: one."),
     row("node.id", Int, Some("1"), AtLeast(0), High, ReadOnly, Works,
         "Id of this broker."),
     row("num.partitions", Int, Some("1"), AtLeast(1), Medium, ReadOnly, Works,

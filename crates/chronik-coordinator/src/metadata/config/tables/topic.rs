@@ -53,7 +53,7 @@ pub(in crate::metadata::config) static TOPIC: &[Setting] = &[
     row("min.compaction.lag.ms", Long, Some("0"), AtLeast(0), Medium, ClusterWide, COMPACTION,
         "Shortest time that a record of a compacted topic stays uncompacted."),
     row("min.insync.replicas", Int, Some("1"), AtLeast(1), Medium, ClusterWide, Works,
-        "In-sync replicas that a produce with acks=all needs; more than one is refused to such producers on one node, as in Kafka."),
+        "In-sync replicas that a produce with acks=all needs, but never more than the partition has replicas: one."),
     row("preallocate", Boolean, Some("false"), Any, Medium, ClusterWide, Works,
         "Whether a new segment's file is allocated at its full size."),
     row("remote.copy.lag.bytes", Long, Some("-1"), AtLeast(-1), Medium, ClusterWide, TIERED,

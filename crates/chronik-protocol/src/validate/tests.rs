@@ -7,6 +7,7 @@ use crate::compression::decompress;
 const NOW: i64 = 1_700_000_000_000;
 
 mod bad;
+mod properties;
 
 fn batch_of(codec: Codec, records: &[(i64, Option<&[u8]>)]) -> Vec<u8> {
     let mut builder = BatchBuilder::new().compression(codec.into());

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::delivery::{Delivery, Ending, Outcome};
 use super::partitioner::{Sticky, partition_for_key};
-use super::queue::{Batch, Content, Queue, timed_out};
+use super::queue::{Batch, Content, ID_SPAN, Queue, timed_out};
+use super::split::halves;
 use super::{ProducerOptions, ProducerRecord};
 use crate::cluster::{Cluster, Topic};
 use crate::error::Error;
@@ -144,7 +145,7 @@ impl Accumulator {
         if queue.open_with_room(size, batch_bytes).is_none() {
             let batch = queue.open(self.next_batch, self.options.compression.into(), now);
             self.live.insert(batch.id, batch.outcome.clone());
-            self.next_batch += 1;
+            self.next_batch += ID_SPAN;
             opened = true;
         }
         let Some(batch) = queue.open_with_room(0, usize::MAX) else { return Err(Error::Closed) };
@@ -224,6 +225,19 @@ impl Accumulator {
         self.live.remove(&batch.id);
         batch.outcome.end(ending);
         batch.reserved
+    }
+
+    /// Lets the halves of a batch that is too large go on in its place. Gives it back if it cannot be halved.
+    pub(super) fn split(&mut self, place: usize, batch: Batch) -> Option<Batch> {
+        let Some(parts) = halves(&batch, self.options.compression.into()) else { return Some(batch) };
+        for part in &parts {
+            self.live.insert(part.id, part.outcome.clone());
+        }
+        let [first, second] = &parts;
+        let ending = Ending::Split(vec![(0, first.outcome.clone()), (first.count, second.outcome.clone())]);
+        batch.outcome.end(ending);
+        self.queues[place].split(&batch, parts);
+        None
     }
 
     /// Ends the batches that ran out of time: bytes that are free now, and whether sequence numbers were lost.

@@ -21,8 +21,22 @@ pub struct Delivered {
 /// How a whole batch ended.
 #[derive(Debug, Clone)]
 pub(super) enum Ending {
-    Appended { base_offset: i64, log_append_time: Option<i64> },
-    Refused { error: Error, record_errors: Vec<(i32, Error)> },
+    Appended {
+        base_offset: i64,
+        log_append_time: Option<i64>,
+    },
+    Refused {
+        error: Error,
+        record_errors: Vec<(i32, Error)>,
+    },
+    /// It was too large and goes on as several: index of the first record of each, rising from 0, and its outcome.
+    Split(Vec<(i32, Arc<Outcome>)>),
+}
+
+/// The part that a record of a split batch is in now, and its index there.
+fn part(parts: &[(i32, Arc<Outcome>)], index: i32) -> Option<(Arc<Outcome>, i32)> {
+    let (first, outcome) = parts.iter().rev().find(|(first, _)| *first <= index)?;
+    Some((outcome.clone(), index - first))
 }
 
 /// The end of a batch, once it is known, and who waits for it.
@@ -36,6 +50,10 @@ pub(super) struct Outcome {
 impl Outcome {
     pub(super) fn new(partition: i32) -> Arc<Self> {
         Arc::new(Self { partition, ending: OnceLock::new(), wakers: Mutex::default() })
+    }
+
+    pub(super) fn partition(&self) -> i32 {
+        self.partition
     }
 
     /// Tells everybody who waits. Only the first ending counts.
@@ -67,15 +85,16 @@ impl Outcome {
     }
 }
 
-/// Waits until a batch has ended, however it did.
+/// Waits until batches have ended, however they did.
 pub(super) struct Ended {
-    outcome: Arc<Outcome>,
+    waiting: Vec<Arc<Outcome>>,
+    /// Place of our waker with the last of them.
     slot: Option<usize>,
 }
 
 impl Ended {
-    pub(super) fn of(outcome: Arc<Outcome>) -> Self {
-        Self { outcome, slot: None }
+    pub(super) fn all(waiting: Vec<Arc<Outcome>>) -> Self {
+        Self { waiting, slot: None }
     }
 }
 
@@ -83,8 +102,19 @@ impl Future for Ended {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { outcome, slot } = self.get_mut();
-        outcome.poll(cx, slot).map(drop)
+        let Self { waiting, slot } = self.get_mut();
+        while let Some(last) = waiting.pop() {
+            match last.poll(cx, slot) {
+                Poll::Ready(Ending::Split(parts)) => waiting.extend(parts.iter().map(|(_, outcome)| outcome.clone())),
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    waiting.push(last);
+                    return Poll::Pending;
+                }
+            }
+            *slot = None;
+        }
+        Poll::Ready(())
     }
 }
 
@@ -105,21 +135,29 @@ impl Delivery {
 
     /// The result, if it is known.
     pub fn try_get(&self) -> Option<Result<Delivered, Error>> {
-        self.outcome.ending.get().map(|ending| self.result(ending))
-    }
-
-    fn result(&self, ending: &Ending) -> Result<Delivered, Error> {
-        match ending {
-            Ending::Appended { base_offset, log_append_time } => Ok(Delivered {
-                partition: self.outcome.partition,
-                offset: if *base_offset < 0 { -1 } else { base_offset + i64::from(self.index) },
-                timestamp: log_append_time.unwrap_or(self.timestamp),
-            }),
-            Ending::Refused { error, record_errors } => {
-                let own = record_errors.iter().find(|(index, _)| *index == self.index);
-                Err(own.map_or(error, |(_, error)| error).clone())
-            }
+        let (mut outcome, mut index) = (self.outcome.clone(), self.index);
+        loop {
+            let next = match outcome.ending.get()? {
+                Ending::Split(parts) => part(parts, index),
+                ending => return Some(result(&outcome, ending, index, self.timestamp)),
+            };
+            (outcome, index) = next?;
         }
+    }
+}
+
+fn result(outcome: &Outcome, ending: &Ending, index: i32, timestamp: i64) -> Result<Delivered, Error> {
+    match ending {
+        Ending::Appended { base_offset, log_append_time } => Ok(Delivered {
+            partition: outcome.partition,
+            offset: if *base_offset < 0 { -1 } else { base_offset + i64::from(index) },
+            timestamp: log_append_time.unwrap_or(timestamp),
+        }),
+        Ending::Refused { error, record_errors } => {
+            let own = record_errors.iter().find(|(blamed, _)| *blamed == index);
+            Err(own.map_or(error, |(_, error)| error).clone())
+        }
+        Ending::Split(_) => Err(Error::Closed),
     }
 }
 
@@ -128,10 +166,16 @@ impl Future for Delivery {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let outcome = this.outcome.clone();
-        match outcome.poll(cx, &mut this.slot) {
-            Poll::Ready(ending) => Poll::Ready(this.result(ending)),
-            Poll::Pending => Poll::Pending,
+        loop {
+            let outcome = this.outcome.clone();
+            let next = match outcome.poll(cx, &mut this.slot) {
+                Poll::Ready(Ending::Split(parts)) => part(parts, this.index),
+                Poll::Ready(ending) => return Poll::Ready(result(&outcome, ending, this.index, this.timestamp)),
+                Poll::Pending => return Poll::Pending,
+            };
+            // Every index is in a part: the first begins with 0.
+            let Some((outcome, index)) = next else { return Poll::Ready(Err(Error::Closed)) };
+            (this.outcome, this.index, this.slot) = (outcome, index, None);
         }
     }
 }
@@ -164,5 +208,26 @@ mod tests {
         for (index, text) in [(0, "batch"), (1, "record")] {
             assert_eq!(Delivery::new(outcome.clone(), index, 0).await.unwrap_err().to_string(), text);
         }
+    }
+
+    #[tokio::test]
+    async fn records_of_a_split_batch_follow_their_part() {
+        let (whole, first, second, last) = (Outcome::new(2), Outcome::new(2), Outcome::new(2), Outcome::new(2));
+        let waiting: Vec<_> = (0..5).map(|i| tokio::spawn(Delivery::new(whole.clone(), i, 0))).collect();
+        let unasked = Delivery::new(whole.clone(), 4, 0);
+        let mut all = Ended::all(vec![whole.clone()]);
+        assert!(futures_util::poll!(&mut all).is_pending());
+        whole.end(Ending::Split(vec![(0, first.clone()), (3, second.clone())]));
+        second.end(Ending::Split(vec![(0, last.clone()), (1, last.clone())]));
+        assert!(futures_util::poll!(&mut all).is_pending());
+        first.end(Ending::Appended { base_offset: 10, log_append_time: None });
+        last.end(Ending::Appended { base_offset: 50, log_append_time: None });
+        all.await;
+        let mut offsets = Vec::new();
+        for delivery in waiting {
+            offsets.push(delivery.await.unwrap().unwrap().offset);
+        }
+        assert_eq!(offsets, [10, 11, 12, 50, 50]);
+        assert_eq!(unasked.try_get().unwrap().unwrap().offset, 50);
     }
 }

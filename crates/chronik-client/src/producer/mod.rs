@@ -10,6 +10,7 @@ pub mod partitioner;
 mod queue;
 mod request;
 mod sender;
+mod split;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -217,9 +218,7 @@ impl Producer {
     pub async fn flush(&self) -> Result<(), Error> {
         let outcomes = self.handle.shared.lock().flush();
         self.handle.shared.wake.notify_one();
-        for outcome in outcomes {
-            Ended::of(outcome).await;
-        }
+        Ended::all(outcomes).await;
         Ok(())
     }
 

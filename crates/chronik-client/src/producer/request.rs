@@ -40,6 +40,8 @@ pub(super) enum Verdict {
     Again { error: Error, maybe_appended: bool, stale_metadata: bool },
     /// It does not follow the last batch that the broker knows of this producer, or the broker knows none.
     OutOfSequence { error: Error },
+    /// It was not appended, but its halves may be.
+    TooLarge { error: Error },
     /// It was not appended and never will be.
     Refused { error: Error, record_errors: Vec<(i32, Error)> },
 }
@@ -153,6 +155,7 @@ fn verdict(outgoing: &Outgoing, answer: &PartitionProduceResponse<'_>) -> Verdic
         {
             Verdict::OutOfSequence { error: error() }
         }
+        ErrorCode::MessageTooLarge if outgoing.batch.count > 1 => Verdict::TooLarge { error: error() },
         code if code.is_retriable() => Verdict::Again {
             error: error(),
             maybe_appended: matches!(

@@ -301,6 +301,13 @@ impl Sender {
                 }
                 self.retry(vec![outgoing], &error, false);
             }
+            Verdict::TooLarge { error } => {
+                let Outgoing { queue, batch, .. } = outgoing;
+                let whole = self.shared.lock().split(queue, batch);
+                if let Some(batch) = whole {
+                    self.judge(Outgoing { batch, ..outgoing }, Verdict::Refused { error, record_errors: Vec::new() });
+                }
+            }
             Verdict::Refused { error, record_errors } => {
                 if outgoing.batch.ambiguous {
                     self.spend_epoch();

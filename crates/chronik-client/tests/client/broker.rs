@@ -63,6 +63,7 @@ struct State {
     requests: usize,
     /// Rises with each restart; connections of an older one are broken.
     leader_epoch: i32,
+    max_message_bytes: Option<usize>,
 }
 
 /// A running broker; it ends with the test's runtime.
@@ -103,6 +104,11 @@ impl Broker {
     /// As after a crash: connections break, and the partitions have a new leader epoch.
     pub(crate) fn restart(&self) {
         self.state.lock().unwrap().leader_epoch += 1;
+    }
+
+    /// Sets the topic's `max.message.bytes`.
+    pub(crate) fn limit_batches(&self, max_message_bytes: usize) {
+        self.state.lock().unwrap().max_message_bytes = Some(max_message_bytes);
     }
 
     fn leader_epoch(&self) -> i32 {
@@ -233,7 +239,9 @@ impl State {
     /// Kafka's rules: a repeated batch gets its old offset, a gap or an old epoch is an error, an unknown producer may begin
     /// anywhere.
     fn append(&mut self, partition: usize, records: &[u8], forget: bool) -> Result<i64, ErrorCode> {
-        let prepared = prepare(records, &AppendRules::default(), NOW * 2).expect("a good batch");
+        let rules =
+            AppendRules { max_message_bytes: self.max_message_bytes.unwrap_or(usize::MAX), ..AppendRules::default() };
+        let prepared = prepare(records, &rules, NOW * 2).map_err(|invalid| invalid.code)?;
         let header = prepared.header;
         let partition = &mut self.partitions[partition];
         if forget {

@@ -139,7 +139,7 @@ async fn random_faults_in_a_row_lose_and_repeat_nothing() {
 
 #[tokio::test]
 async fn a_refused_batch_fails_alone_and_the_rest_moves_up() {
-    let broker = Broker::start(1, [Fault::None, Fault::Refuse(ErrorCode::MessageTooLarge)]).await;
+    let broker = Broker::start(1, [Fault::None, Fault::Refuse(ErrorCode::InvalidRecord)]).await;
     let producer = producer(&broker, small()).await;
     let results = send_all(&producer, 1, 200).await;
     let failed: Vec<String> =
@@ -148,8 +148,24 @@ async fn a_refused_batch_fails_alone_and_the_rest_moves_up() {
     let kept: Vec<String> = numbers(200).into_iter().filter(|value| !failed.contains(value)).collect();
     assert_eq!(broker.values(0), kept);
     let errors = results[0].iter().filter_map(|result| result.as_ref().err());
-    assert!(errors.clone().all(|error| error.code() == Some(ErrorCode::MessageTooLarge)));
+    assert!(errors.clone().all(|error| error.code() == Some(ErrorCode::InvalidRecord)));
     assert_eq!(broker.epochs(), [(9, 0)]);
+}
+
+#[tokio::test]
+async fn batches_that_are_too_large_are_halved_until_they_fit() {
+    for acks in [Acks::All, Acks::Leader] {
+        let broker = Broker::start(2, []).await;
+        broker.limit_batches(200);
+        let options = ProducerOptions { acks, batch_bytes: 5000, linger: Duration::ZERO, max_in_flight: 1, ..small() };
+        let producer = producer(&broker, options).await;
+        let results = send_all(&producer, 2, 300).await;
+        check_exactly_once(&broker, &results, 300);
+        let large = send(&producer, 0, "x".repeat(500)).await;
+        let after = send(&producer, 0, "after".to_owned()).await;
+        assert_eq!(large.await.unwrap_err().code(), Some(ErrorCode::MessageTooLarge));
+        assert_eq!(after.await.unwrap().offset, 300);
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ fn outgoing(sequence: Option<i32>) -> Outgoing {
     builder.push(1, Some(b"k"), Some(b"v"), &[]);
     let batch = Batch {
         id: 0,
+        id_span: 1,
         content: Content::Building(builder),
         count: 1,
         outcome: Outcome::new(0),

@@ -430,7 +430,7 @@ fn to_usize(offset: u64) -> io::Result<usize> {
 
 impl DiskFile for MemoryFile {
     fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let bytes = parts.iter().map(|part| &**part).collect::<Vec<_>>().concat();
         let offset = to_usize(offset)?;
         if let Some(fault) = self.fault(Operation::Write) {
             let torn = &bytes[..fault.torn_bytes.min(bytes.len())];

@@ -14,7 +14,7 @@ use crate::{kafka, root};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// The scripts, in `tests/conform`; each takes two ports.
-const SCRIPTS: &[&str] = &["groups.py"];
+const SCRIPTS: &[&str] = &["groups.py", "topics.py"];
 
 /// Runs every script. `--ours PORT` and `--kafka PORT` name brokers that run already.
 pub(crate) fn run(args: &[String]) -> Result<()> {

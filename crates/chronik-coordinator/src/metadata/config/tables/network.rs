@@ -53,7 +53,7 @@ pub(in crate::metadata::config) static NETWORK: &[Setting] = &[
     row("producer.purgatory.purge.interval.requests", Int, Some("1000"), Any, Medium, ReadOnly, JVM,
         "Waiting produce requests between clean-ups."),
     row("queued.max.request.bytes", Long, Some("-1"), Any, Medium, ReadOnly, QUOTAS,
-        "Bytes of queued requests after which no more are read; -1 means no bound. See chronik.memory.limit.bytes."),
+        "Bytes of queued requests after which no more are read; -1 means no bound."),
     row("queued.max.requests", Int, Some("500"), AtLeast(1), High, ReadOnly, Works,
         "Requests of one connection that may be in progress before the next one is read."),
     row("quota.window.num", Int, Some("11"), AtLeast(1), Low, ReadOnly, QUOTAS,

@@ -110,6 +110,14 @@ pub enum InflateError {
         /// What its decoder says.
         reason: String,
     },
+    /// They are what the codec writes, in a form that consumers cannot read.
+    #[error("{codec} data {reason}")]
+    Unsupported {
+        /// The codec.
+        codec: Codec,
+        /// What is in it.
+        reason: &'static str,
+    },
     /// They inflate to more than is allowed.
     #[error("batch inflates to more than {limit} bytes")]
     TooLarge {

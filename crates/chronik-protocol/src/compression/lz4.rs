@@ -27,7 +27,10 @@ impl<'a> Reader<'a> {
         let descriptor = payload.strip_prefix(&MAGIC).and_then(|rest| rest.first());
         let Some(flags) = descriptor else { return Err(corrupt(Codec::Lz4, "no frame header")) };
         if flags & INDEPENDENT == 0 {
-            return Err(corrupt(Codec::Lz4, "blocks depend on each other"));
+            return Err(InflateError::Unsupported {
+                codec: Codec::Lz4,
+                reason: "has blocks that depend on each other",
+            });
         }
         Ok(Reader {
             decoder: FrameDecoder::new(payload),

@@ -56,6 +56,7 @@ fn structure(error: RecordError) -> InvalidRecords {
 pub(super) fn inflation(error: InflateError) -> InvalidRecords {
     let code = match error {
         InflateError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        InflateError::Unsupported { .. } => ErrorCode::UnsupportedCompressionType,
         InflateError::TooLarge { .. } => ErrorCode::MessageTooLarge,
     };
     InvalidRecords::new(code, error.to_string())

@@ -13,8 +13,10 @@ pub mod start;
 pub mod topic;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use crate::fault::{Fault, exit};
 use crate::output::Format;
@@ -90,7 +92,20 @@ pub fn report(fault: &Fault) -> u8 {
     fault.code.exit
 }
 
+/// Warnings of the client library, on stderr. The broker's own commands log their way.
+fn talk(command: &Command) {
+    if matches!(command, Command::Start(_) | Command::Demo(_)) {
+        return;
+    }
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).without_time().with_target(false);
+    // It fails where a test has set one up already.
+    let _ = lines.with_ansi(std::io::stderr().is_terminal()).try_init();
+}
+
 fn dispatch(cli: Cli) -> Result<(), Fault> {
+    talk(&cli.command);
     match cli.command {
         Command::Start(command) => command.run(),
         Command::Demo(command) => command.run(),

@@ -9,7 +9,7 @@ use crate::checkpoints::{self, LOG_STARTS, OffsetMap, RECOVERY_POINTS};
 use crate::disk::write_atomically;
 use crate::env::Moment;
 use crate::error::StorageError;
-use crate::journal::{SessionId, Usage};
+use crate::journal::{Position, SessionId, Usage};
 use crate::partition::{Partition, TopicIdPartition};
 
 const DELETE_SUFFIX: &str = "-delete";
@@ -32,6 +32,12 @@ pub struct Maintained {
 impl Store {
     /// Makes everything durable in the segments, and lets the journal go that held it until then. Blocking; may run beside anything.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
+        self.checkpoint_to().map(drop)
+    }
+
+    /// As [`Store::checkpoint`]. Gives the position in the current journal before which everything is durable in the segments, unless some
+    /// partition could not be covered.
+    fn checkpoint_to(&self) -> Result<Option<Position>, StorageError> {
         let _one = self.checkpointing.lock();
         // The position comes first: what is journalled before it was written to a segment before that, and so is synced below.
         let committer = self.env.committer();
@@ -52,7 +58,7 @@ impl Store {
         }
         self.write_log_starts()?;
         if !intact {
-            return Ok(());
+            return Ok(None);
         }
         for session in old {
             self.journals.remove(session)?;
@@ -60,9 +66,10 @@ impl Store {
         }
         match (current, position) {
             (Some(session), Some(position)) if self.sessions.lock().current == Some(session) => {
-                Ok(self.journals.trim(session, position)?)
+                self.journals.trim(session, position)?;
+                Ok(Some(position))
             }
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
@@ -311,17 +318,19 @@ impl Store {
             return Ok(());
         }
         self.flush();
-        let checkpointed = self.checkpoint();
+        let checkpointed = self.checkpoint_to();
         for partition in self.partitions() {
             partition.close();
         }
-        let Some(committer) = self.env.set_committer(None) else { return checkpointed };
+        let Some(committer) = self.env.set_committer(None) else { return checkpointed.map(drop) };
         let shut = committer.shutdown();
-        checkpointed?;
+        let covered = checkpointed?;
         let end = shut?;
         let current = self.sessions.lock().current.take();
-        if let Some(session) = current.filter(|_| self.complete.load(Ordering::Acquire)) {
-            self.journals.trim(session, end)?;
+        // Whatever was appended since the checkpoint is in the journal alone: then the next start takes it over.
+        if let Some(session) = current.filter(|_| covered == Some(end)) {
+            self.journals.seal(session)?;
+            self.journals.remove(session)?;
         }
         Ok(())
     }

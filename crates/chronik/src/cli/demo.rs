@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_client::admin::{Admin, NewTopic};
+use chronik_client::admin::{Admin, NewTopic, OffsetSpec};
 use chronik_client::consumer::{Consumer, ConsumerOptions, GroupOptions, OffsetReset};
 use chronik_client::producer::{Producer, ProducerOptions, ProducerRecord};
 use chronik_client::{Client, ClientOptions};
@@ -53,7 +53,7 @@ async fn show(address: &str) -> Result<(), Fault> {
     say(&format!("\n{} Chronik answers at {}", style.good("✓"), style.bold(address)))?;
     create(&admin).await?;
     say(&format!("{} topic {} with {PARTITIONS} partitions", style.good("✓"), style.bold(TOPIC)))?;
-    let before = committed(&admin).await?;
+    let before = unread(&admin).await?;
     let (sent, seconds) = produce(&client).await?;
     say(&format!(
         "{} {} messages acknowledged, each on stable storage before its answer: {} in {:.2} s",
@@ -70,8 +70,7 @@ async fn show(address: &str) -> Result<(), Fault> {
         grouped(half)
     ))?;
     lag_table(&admin).await?;
-    let left: i64 = lag(&admin, GROUP).await?.iter().filter_map(|row| row.lag).sum();
-    let rest = consume(&client, left.max(0).cast_unsigned()).await?;
+    let rest = consume(&client, unread(&admin).await?).await?;
     say(&format!("\n{} the same group came back and read the other {}:\n", style.good("✓"), grouped(rest)))?;
     lag_table(&admin).await?;
     let expected = MESSAGES + before;
@@ -111,18 +110,23 @@ async fn create(admin: &Admin) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Records that the group has still to read from before, in a second demonstration on the same data.
-async fn committed(admin: &Admin) -> Result<u64, Fault> {
-    let rows = match lag(admin, GROUP).await {
-        Ok(rows) => rows,
-        Err(fault) if fault.code == crate::fault::UNKNOWN_GROUP => return Ok(0),
-        Err(fault) => return Err(fault),
-    };
-    Ok(rows.iter().filter_map(|row| row.lag).sum::<i64>().max(0).cast_unsigned())
+/// Records of the topic that the group has still to read, also where it has committed nothing yet.
+async fn unread(admin: &Admin) -> Result<u64, Fault> {
+    let partitions: Vec<i32> = (0..PARTITIONS).collect();
+    let committed = admin.group_offsets(GROUP).await.map_err(told)?;
+    let starts = admin.list_offsets(TOPIC, &partitions, OffsetSpec::Earliest, false).await.map_err(told)?;
+    let ends = admin.list_offsets(TOPIC, &partitions, OffsetSpec::Latest, false).await.map_err(told)?;
+    let mut unread = 0;
+    for ((partition, start), (_, end)) in starts.into_iter().zip(ends) {
+        let from = committed.get(&(TOPIC.to_owned(), partition)).map(|found| found.offset);
+        unread += end.map_err(told)?.offset - from.unwrap_or(start.map_err(told)?.offset);
+    }
+    Ok(unread.max(0).cast_unsigned())
 }
 
 async fn produce(client: &Client) -> Result<(BTreeMap<i32, u64>, f64), Fault> {
-    let producer = Producer::new(client, ProducerOptions::default());
+    // Small batches and small answers, so that the first reader leaves something of each partition for the second.
+    let producer = Producer::new(client, ProducerOptions { batch_bytes: 2 << 10, ..ProducerOptions::default() });
     let topic: Arc<str> = Arc::from(TOPIC);
     let began = Instant::now();
     let mut deliveries = Vec::new();
@@ -149,9 +153,7 @@ async fn produce(client: &Client) -> Result<(BTreeMap<i32, u64>, f64), Fault> {
 /// Reads at least so many records as a member of the group, commits and leaves.
 async fn consume(client: &Client, at_least: u64) -> Result<u64, Fault> {
     let mut options = ConsumerOptions { reset: OffsetReset::Earliest, ..ConsumerOptions::default() };
-    // Small answers, so that the first reader leaves something for the second.
-    options.fetch.max_bytes = 8 << 10;
-    options.fetch.partition_max_bytes = 8 << 10;
+    options.fetch.partition_max_bytes = 2 << 10;
     let mut consumer = Consumer::subscribed(client, options, GroupOptions::new(GROUP), &[TOPIC.to_owned()]);
     let mut read = 0;
     let all = async {

@@ -22,6 +22,7 @@ pub(super) struct Broker {
 
 struct Own {
     port: u16,
+    program: PathBuf,
     kafka: bool,
     data: PathBuf,
     log: PathBuf,
@@ -39,6 +40,7 @@ impl Broker {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let own = Own {
             port,
+            program: options.chronik.clone(),
             kafka: options.kafka,
             data: workplace.join("data"),
             log: workplace.join("broker.log"),
@@ -122,7 +124,7 @@ impl Own {
         if self.kafka {
             return kafka::broker(self.port, &self.data);
         }
-        let mut command = Command::new(root::target().join("release/chronik"));
+        let mut command = Command::new(&self.program);
         command.arg("start").arg("--data-dir").arg(&self.data);
         command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));
         Ok(command)

@@ -10,6 +10,7 @@ use crate::root;
 const USAGE: &str = "usage: cargo xtask clients [options]
   --only TEXT            clients whose name contains TEXT; may be repeated
   --bootstrap HOST:PORT  a broker that runs already, in place of one of our own (then nothing is killed)
+  --chronik PATH         another chronik than target/release/chronik
   --kafka                Apache Kafka in place of target/release/chronik
   --matrix | --real-input   only the counts, only the package index
   --jobs N               clients at a time (2)
@@ -20,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask clients [options]
 pub(super) struct Options {
     pub(super) only: Vec<String>,
     pub(super) bootstrap: Option<String>,
+    pub(super) chronik: PathBuf,
     pub(super) kafka: bool,
     pub(super) matrix: bool,
     pub(super) real_input: bool,
@@ -34,6 +36,7 @@ impl Options {
         let mut options = Self {
             only: Vec::new(),
             bootstrap: None,
+            chronik: root::target().join("release/chronik"),
             kafka: false,
             matrix: true,
             real_input: true,
@@ -48,6 +51,7 @@ impl Options {
             match word.as_str() {
                 "--only" => options.only.push(value()?),
                 "--bootstrap" => options.bootstrap = Some(value()?),
+                "--chronik" => options.chronik = PathBuf::from(value()?),
                 "--kafka" => options.kafka = true,
                 "--matrix" => options.real_input = false,
                 "--real-input" => options.matrix = false,

@@ -58,9 +58,9 @@ def consume(args):
         heartbeat_interval_ms=500,
     )
     run = cli.Run(args)
-    # Version 3 joins before it knows the topic, assigns nothing, and now and then fails to notice that it knows better: let it know first.
-    consumer.partitions_for_topic(args.topic)
     consumer.subscribe([args.topic], listener=Listener(run))
+    # Version 3 joins before it knows the topic, and then joins again, now and then without an end: let it know the topic first.
+    consumer.partitions_for_topic(args.topic)
     while not run.over():
         for records in poll(consumer).values():
             for record in records:
@@ -75,7 +75,7 @@ def consume(args):
 def poll(consumer):
     """Version 3 lets the application know that the broker is away, and goes on at the next call."""
     try:
-        return consumer.poll(timeout_ms=100)
+        return consumer.poll(timeout_ms=250)
     except KafkaConnectionError as error:
         print(f"passing error: {error}", file=sys.stderr)
         return {}

@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use chronik_coordinator::group::api::{GroupReply, GroupRequest};
@@ -84,6 +84,7 @@ impl Clock {
 struct GroupShard {
     log: Arc<dyn OffsetsLog>,
     state: Mutex<State>,
+    lives: AtomicU64,
     growth: Mutex<Growth>,
 }
 
@@ -117,6 +118,8 @@ enum State {
 #[derive(Debug)]
 struct Running {
     shard: Shard<GroupMachine>,
+    /// Which of the shard's lives this is: one ends with a failure, the next begins with a load.
+    life: u64,
     next_id: u64,
     waiting: HashMap<RequestId, oneshot::Sender<Released>>,
 }
@@ -137,6 +140,7 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     shard: Arc<GroupShard>,
+    life: u64,
     wait: Wait,
     shards: Arc<GroupShards>,
 }
@@ -158,7 +162,7 @@ impl Waiting {
         if self.shard.log.high_watermark() <= after
             && let Err(error) = self.shard.log.committed(after).await
         {
-            self.shards.failed(&self.shard, &error);
+            self.shards.failed(&self.shard, self.life, &error);
             return Err(ErrorCode::NotCoordinator);
         }
         Ok(reply)
@@ -192,7 +196,12 @@ impl GroupShards {
         }
         for log in logs {
             let is_empty = log.is_empty();
-            let shard = Arc::new(GroupShard { log, state: Mutex::new(State::ToLoad), growth: Mutex::default() });
+            let shard = Arc::new(GroupShard {
+                log,
+                state: Mutex::new(State::ToLoad),
+                lives: AtomicU64::new(0),
+                growth: Mutex::default(),
+            });
             if is_empty {
                 self.install(&shard, Shard::new(GroupMachine::new(self.config.clone())), -1);
             }
@@ -237,17 +246,16 @@ impl GroupShards {
             State::Stopped => return Asked::Now(Err(ErrorCode::NotCoordinator)),
         };
         running.next_id += 1;
-        let id = RequestId(running.next_id);
+        let (id, life) = (RequestId(running.next_id), running.life);
         let out = match running.shard.request(now_ms, id, request, &mut Writer::new(&*shard.log, now_ms)) {
             Ok(out) => out,
             Err(error) => {
                 drop(state);
-                self.failed(&shard, &error);
+                self.failed(&shard, life, &error);
                 return Asked::Now(Err(ErrorCode::NotCoordinator));
             }
         };
         let wait = match running.release(out, Some(id)) {
-            Some((reply, after)) if after < shard.log.high_watermark() => return Asked::Now(Ok(reply)),
             Some(released) => Wait::Released(released),
             None => {
                 let (sender, receiver) = oneshot::channel();
@@ -258,7 +266,10 @@ impl GroupShards {
         let deadline_ms = running.shard.next_deadline_ms();
         drop(state);
         self.wake_by(deadline_ms);
-        Asked::Later(Waiting { shard, wait, shards: Arc::clone(self) })
+        match wait {
+            Wait::Released((reply, after)) if after < shard.log.high_watermark() => Asked::Now(Ok(reply)),
+            wait => Asked::Later(Waiting { shard, life, wait, shards: Arc::clone(self) }),
+        }
     }
 
     fn wake_by(&self, deadline_ms: Option<i64>) {
@@ -275,15 +286,19 @@ impl GroupShards {
             return;
         }
         *state = match started {
-            Ok(_) => State::Running(Box::new(Running { shard: loaded, next_id: 0, waiting: HashMap::new() })),
+            Ok(_) => {
+                let life = shard.lives.fetch_add(1, Ordering::Relaxed);
+                State::Running(Box::new(Running { shard: loaded, life, next_id: 0, waiting: HashMap::new() }))
+            }
             Err(_) => State::ToLoad,
         };
     }
 
-    /// Nobody can say what the log holds of what was appended last: forget everything, and ask the log.
-    fn failed(&self, shard: &GroupShard, error: &log::LogError) {
+    /// Nobody can say what the log holds of what was appended last: forget everything, and ask the log. Who learns late
+    /// of the end of an earlier life does not end the one after it.
+    fn failed(&self, shard: &GroupShard, life: u64, error: &log::LogError) {
         let mut state = shard.state.lock();
-        if let State::Running(_) = *state {
+        if matches!(&*state, State::Running(running) if running.life == life) {
             tracing::error!(partition = shard.log.partition(), %error, "group coordinator: loading the log again");
             *state = State::ToLoad;
             drop(state);
@@ -379,26 +394,27 @@ impl GroupShards {
         for shard in shards {
             let size = shard.log.size_in_bytes();
             if shard.growth.lock().is_due(size)
-                && let Err(error) = self.rewrite(&shard, size).await
+                && let Err((life, error)) = self.rewrite(&shard, size).await
             {
-                self.failed(&shard, &error);
+                self.failed(&shard, life, &error);
             }
         }
     }
 
     /// Writes what is alive in a log at its end, and lets go of the rest.
-    async fn rewrite(&self, shard: &GroupShard, size: u64) -> Result<(), log::LogError> {
-        let rewritten = match &mut *shard.state.lock() {
+    async fn rewrite(&self, shard: &GroupShard, size: u64) -> Result<(), (u64, log::LogError)> {
+        let (life, rewritten) = match &mut *shard.state.lock() {
             State::Running(running) => {
-                let now_ms = self.clock.now_ms();
-                running.shard.rewrite(&mut Writer::new(&*shard.log, now_ms))?
+                let mut writer = Writer::new(&*shard.log, self.clock.now_ms());
+                let life = running.life;
+                (life, running.shard.rewrite(&mut writer).map_err(|error| (life, error))?)
             }
             _ => return Ok(()),
         };
         let base_bytes = shard.log.size_in_bytes();
         *shard.growth.lock() = Growth { base_bytes, alive_bytes: base_bytes.saturating_sub(size) };
         if rewritten.after >= 0 {
-            shard.log.committed(rewritten.after).await?;
+            shard.log.committed(rewritten.after).await.map_err(|error| (life, error))?;
         }
         let log = Arc::clone(&shard.log);
         let trimmed = tokio::task::spawn_blocking(move || log.trim(rewritten.needed_from)).await;
@@ -425,8 +441,9 @@ impl GroupShards {
                     running.release(out, None);
                 }
                 Err(error) => {
+                    let life = running.life;
                     drop(state);
-                    self.failed(&shard, &error);
+                    self.failed(&shard, life, &error);
                 }
             }
         }

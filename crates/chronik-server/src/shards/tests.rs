@@ -277,6 +277,33 @@ fn log_size(shard: &GroupShard) -> u64 {
 }
 
 #[tokio::test]
+async fn a_timer_of_a_request_that_is_answered_at_once_is_not_slept_over() {
+    let config = GroupConfig { min_session_timeout_ms: 1, ..GroupConfig::default() };
+    let world = World::new(Arc::default(), config);
+    let asking = |session_timeout_ms: i32, id: u128| {
+        let GroupRequest::Join(join) = join("g") else { panic!() };
+        let fresh_id = Uuid::from_u128(id);
+        GroupRequest::Join(Join { session_timeout_ms, fresh_id, requires_member_id: true, ..join })
+    };
+    // The task now sleeps until the end of a long session; then an id is given out for a short one.
+    for (session_timeout_ms, id) in [(100_000, 1), (30, 2)] {
+        let Ok(GroupReply::Join(joined)) = world.shards.ask("g", asking(session_timeout_ms, id)).answer().await else {
+            panic!()
+        };
+        assert_eq!(joined.error, ErrorCode::MemberIdRequired);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let next_ms = world.shards.next_deadline_ms();
+    let passed = async {
+        while world.shards.next_deadline_ms() == next_ms {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), passed).await.unwrap();
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn before_the_topic_is_there_nobody_coordinates() {
     let shards = GroupShards::new(GroupConfig::default());
     assert_eq!(shards.ask("g", commit("t", 1)).answer().await, Err(ErrorCode::NotCoordinator));

@@ -8,6 +8,8 @@ pub(crate) type Versions = RangeInclusive<i16>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
+    #[allow(dead_code)] // for tests that name values
+    pub(crate) name: String,
     pub(crate) ty: String,
     pub(crate) array: bool,
     pub(crate) versions: Versions,
@@ -16,6 +18,9 @@ pub(crate) struct Field {
     pub(crate) tagged: Versions,
     pub(crate) default: Option<String>,
     pub(crate) inflexible: bool,
+    /// What the value names: `topicName`, `groupId`, ….
+    #[allow(dead_code)] // for tests that name values
+    pub(crate) entity: String,
     pub(crate) fields: Vec<Field>,
 }
 
@@ -120,6 +125,7 @@ fn fields(lines: &mut &[&str], depth: usize) -> Vec<Field> {
         let tag = value("tag=").and_then(|t| t.split_once('@'));
         *lines = rest;
         fields.push(Field {
+            name: words[0].to_owned(),
             ty: words[1].trim_start_matches("[]").to_owned(),
             array: words[1].starts_with("[]"),
             versions: versions(words[2]),
@@ -128,6 +134,7 @@ fn fields(lines: &mut &[&str], depth: usize) -> Vec<Field> {
             tagged: tag.map_or(NONE, |t| versions(t.1)),
             default: value("default=").map(str::to_owned),
             inflexible: words.contains(&"inflexible"),
+            entity: value("entity=").unwrap_or_default().to_owned(),
             fields: self::fields(lines, depth + 1),
         });
     }

@@ -27,6 +27,7 @@ mod records;
 #[allow(dead_code)] // shared with the codec's tests, which use all of it
 #[path = "../../../chronik-protocol/tests/codec/schema.rs"]
 mod schema;
+mod sensible;
 mod topics;
 mod world;
 

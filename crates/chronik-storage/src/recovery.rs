@@ -111,10 +111,10 @@ impl Recovery<'_> {
         let first = self.segments.first().map_or(0, |first| first.base_offset);
         let last = self.segments.last().map_or(0, |last| last.base_offset);
         let log_start = log_start.unwrap_or(first);
-        self.point = point.unwrap_or(last).max(log_start);
+        self.point = point.unwrap_or(last);
         let journal_end = self.footers.values().map(|(_, footer)| footer.meta.last_offset + 1).max().unwrap_or(0);
         self.durable_end = match self.env.durability {
-            Durability::Fsync if point.is_some() => journal_end.max(self.point),
+            Durability::Fsync if point.is_some() => journal_end.max(self.point).max(log_start),
             // Without a checkpoint to go by, what is found is synced below. Without fsync, having it is enough.
             Durability::Fsync | Durability::Os => i64::MAX,
         };
@@ -324,6 +324,11 @@ impl Recovery<'_> {
 
     /// Where to begin with the headers: at the last indexed batch before the recovery point, if it is the one that the index says it is.
     fn scan_start(&mut self, segment: &Segment) -> Result<u32, StorageError> {
+        if self.point <= segment.base_offset {
+            // All of it is scanned, so whatever indexes there are of it are made anew.
+            segment.forget_indexes();
+            return Ok(0);
+        }
         let entry = segment.with_indexes(|indexes| indexes.offsets.find(segment.relative(self.point)));
         let Some(entry) = entry.map_err(self.failed("reading"))? else { return Ok(0) };
         let header = segment.header_at(Access::Blocking, entry.position).map_err(self.failed("reading"))?;
@@ -352,6 +357,12 @@ impl Recovery<'_> {
                 self.next = header.next_offset();
                 (from, position) = (position, position.saturating_add(size_of(&header)));
                 continue;
+            }
+            if let Some(header) = header.filter(|header| whole && header.base_offset == self.next)
+                && self.is_intact(segment, position, &header)?
+            {
+                // The recovery point lies inside this batch: it is none that we wrote.
+                break;
             }
             let found =
                 reader::step_over(segment, (from, position), self.next, size).map_err(self.failed("reading"))?;
@@ -425,6 +436,11 @@ impl Recovery<'_> {
             position = position.saturating_add(size_of(&header));
         }
         Ok(position)
+    }
+
+    fn is_intact(&self, segment: &Segment, position: u32, header: &BatchHeader) -> Result<bool, StorageError> {
+        let bytes = self.read_from(segment, position, header.size_in_bytes())?;
+        Ok(is_plausible(header) && check_crc(&bytes).is_ok())
     }
 
     fn read_from(&self, segment: &Segment, position: u32, length: usize) -> Result<bytes::Bytes, StorageError> {

@@ -264,6 +264,13 @@ impl Segment {
         self.state.lock().indexes.is_some()
     }
 
+    /// Begins with empty indexes.
+    pub(crate) fn forget_indexes(&self) {
+        let mut state = self.state.lock();
+        state.indexes = Some(Indexes::default());
+        (state.max_timestamp, state.stored) = (None, (0, 0));
+    }
+
     /// Takes the indexes of a sealed segment out of memory; says how many bytes that gave back.
     pub(crate) fn drop_indexes(&self) -> usize {
         let mut state = self.state.lock();

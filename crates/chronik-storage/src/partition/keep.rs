@@ -30,6 +30,8 @@ struct Captured {
     sealed: Vec<Arc<Segment>>,
     active: Option<Arc<Segment>>,
     snapshot: Vec<u8>,
+    /// Whether the segments do not hold all that the snapshot says, because older ones are gone.
+    only_snapshot: bool,
     epochs: Option<String>,
 }
 
@@ -57,7 +59,10 @@ impl Partition {
 
     fn capture(&self) -> Captured {
         let mut log = self.log.lock();
-        let segments = self.view.lock().segments.clone();
+        let (segments, log_start) = {
+            let view = self.view.lock();
+            (view.segments.clone(), view.log_start)
+        };
         let has_records = log.active.is_some();
         Captured {
             recovery_point: log.next_offset,
@@ -65,6 +70,7 @@ impl Partition {
             sealed: std::mem::take(&mut log.sealed),
             active: log.active.clone(),
             snapshot: log.producers.encode(),
+            only_snapshot: log_start > 0 && log.producers.len() > 0,
             epochs: (has_records && log.epochs.take_dirty()).then(|| log.epochs.encode()),
         }
     }
@@ -82,9 +88,9 @@ impl Partition {
         let Some(active) = captured.active else { return Ok(()) };
         active.store_indexes(false).map_err(failed)?;
         let disk = &*self.env.disk;
-        // The snapshot is not synced: it has a checksum, and the one before it is kept for the case that it did not survive.
+        // Otherwise it is not synced: it has a checksum, and can be made again from the one before it, or from the segments.
         let snapshot = file_name(captured.recovery_point, "snapshot");
-        checkpoints::replace(disk, &self.dir, &snapshot, &captured.snapshot, false).map_err(failed)?;
+        checkpoints::replace(disk, &self.dir, &snapshot, &captured.snapshot, captured.only_snapshot).map_err(failed)?;
         if let Some(epochs) = captured.epochs {
             checkpoints::replace(disk, &self.dir, EPOCHS_FILE, epochs.as_bytes(), true).map_err(failed)?;
         }

@@ -222,8 +222,8 @@ impl Store {
             }
         }
         if !expired.is_empty() {
-            // Files go only after it is durable that their records are not part of the log any more.
-            self.write_log_starts()?;
+            // Files go only after it is durable that their records are not part of the log any more, and what producers wrote in them.
+            self.checkpoint()?;
         }
         for (partition, found) in expired {
             done.segments_expired += found.segments.len();

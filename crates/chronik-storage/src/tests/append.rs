@@ -42,6 +42,8 @@ fn nothing_is_visible_before_it_is_durable() {
     assert!(matches!(committed.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     world.journals.hold(false);
     partition.wait(appended.last_offset).unwrap();
+    // Flushing waits until everybody has been told.
+    world.store.flush();
     assert!(watcher.has_fired());
     assert_eq!(partition.all(), [(0, 1)]);
 }

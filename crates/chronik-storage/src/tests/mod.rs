@@ -4,5 +4,6 @@ mod append;
 mod crash;
 mod damage;
 mod keep;
+mod power;
 mod random;
 mod time;

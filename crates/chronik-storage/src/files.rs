@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::segment::LoadedIndexes;
 
 /// Where a segment keeps its open file.
 #[derive(Debug, Default)]
@@ -34,11 +35,21 @@ pub(crate) struct FileCache {
     disk: Arc<dyn Disk>,
     clock: Mutex<VecDeque<Weak<FileSlot>>>,
     open_max: usize,
+    indexes: Mutex<IndexCache>,
+}
+
+/// Indexes of sealed segments take this much memory at most; the oldest are loaded again when they are needed.
+const INDEX_BYTES_MAX: usize = 32 << 20;
+
+#[derive(Debug, Default)]
+struct IndexCache {
+    loaded: VecDeque<(LoadedIndexes, usize)>,
+    bytes: usize,
 }
 
 impl FileCache {
     pub(crate) fn new(disk: Arc<dyn Disk>, open_max: usize) -> Self {
-        FileCache { disk, clock: Mutex::new(VecDeque::new()), open_max: open_max.max(1) }
+        FileCache { disk, clock: Mutex::default(), open_max: open_max.max(1), indexes: Mutex::default() }
     }
 
     /// The disk that the files are on.
@@ -76,6 +87,20 @@ impl FileCache {
     /// How many files the cache holds open, at most: a slot that was closed or dropped is counted until the hand comes by.
     pub(crate) fn len(&self) -> usize {
         self.clock.lock().len()
+    }
+
+    /// Counts indexes that were loaded, and drops the oldest ones if there are too many. No segment's lock may be held.
+    pub(crate) fn admit_indexes(&self, indexes: LoadedIndexes, bytes: usize) {
+        // Empty ones count too, so that the list itself is bounded.
+        let bytes = bytes.max(1024);
+        let mut cache = self.indexes.lock();
+        cache.loaded.push_back((indexes, bytes));
+        cache.bytes += bytes;
+        while cache.bytes > INDEX_BYTES_MAX && cache.loaded.len() > 1 {
+            let Some((oldest, bytes)) = cache.loaded.pop_front() else { break };
+            oldest.drop_indexes();
+            cache.bytes -= bytes;
+        }
     }
 
     fn admit(&self, slot: &Arc<FileSlot>) {

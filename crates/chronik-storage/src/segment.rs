@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use chronik_protocol::batch::{BatchHeader, HEADER_SIZE};
@@ -51,7 +51,7 @@ pub(crate) struct Indexes {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     size: u32,
     /// None for a sealed segment whose indexes nobody has asked for.
     indexes: Option<Indexes>,
@@ -64,6 +64,24 @@ struct State {
     synced: u32,
     /// Entries of each index that are in its file.
     stored: (usize, usize),
+    /// Whether the indexes must stay in memory, because they are not in the files yet.
+    pinned: bool,
+}
+
+/// The indexes of a sealed segment in memory: they can be loaded again.
+#[derive(Debug)]
+pub(crate) struct LoadedIndexes(Weak<Mutex<State>>);
+
+impl LoadedIndexes {
+    /// Takes them out of memory, unless the segment needs them there.
+    pub(crate) fn drop_indexes(&self) {
+        if let Some(state) = self.0.upgrade() {
+            let mut state = state.lock();
+            if !state.pinned {
+                state.indexes = None;
+            }
+        }
+    }
 }
 
 /// One segment.
@@ -73,7 +91,7 @@ pub(crate) struct Segment {
     dir: Arc<Path>,
     files: Arc<FileCache>,
     slot: Arc<FileSlot>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 /// The file names of a segment: the base offset in twenty digits, and a suffix.
@@ -85,14 +103,14 @@ impl Segment {
     /// A segment whose file is there, with `size` bytes that count.
     pub(crate) fn new(dir: Arc<Path>, files: Arc<FileCache>, base_offset: i64, size: u32, now_ms: i64) -> Self {
         let state = State { size, created_ms: now_ms, ..State::default() };
-        Segment { base_offset, dir, files, slot: Arc::default(), state: Mutex::new(state) }
+        Segment { base_offset, dir, files, slot: Arc::default(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// A new, empty segment and its file.
     pub(crate) fn create(dir: Arc<Path>, files: Arc<FileCache>, base_offset: i64, now_ms: i64) -> io::Result<Self> {
         let segment = Segment::new(dir, files, base_offset, 0, now_ms);
         segment.files.create(&segment.slot, &segment.path("log"))?;
-        segment.state.lock().indexes = Some(Indexes::default());
+        segment.forget_indexes();
         Ok(segment)
     }
 
@@ -250,13 +268,21 @@ impl Segment {
             return Ok(look(indexes));
         }
         let (indexes, max, stored) = self.load_indexes()?;
+        let mut loaded = None;
         let mut state = self.state.lock();
         if state.indexes.is_none() {
             state.max_timestamp = state.max_timestamp.or(max);
             state.stored = stored;
+            let bytes = indexes.offsets.memory() + indexes.times.memory();
             state.indexes = Some(indexes);
+            loaded = Some(bytes);
         }
-        Ok(look(state.indexes.get_or_insert_default()))
+        let result = look(state.indexes.get_or_insert_default());
+        drop(state);
+        if let Some(bytes) = loaded {
+            self.files.admit_indexes(LoadedIndexes(Arc::downgrade(&self.state)), bytes);
+        }
+        Ok(result)
     }
 
     /// Whether the indexes are in memory.
@@ -268,13 +294,13 @@ impl Segment {
     pub(crate) fn forget_indexes(&self) {
         let mut state = self.state.lock();
         state.indexes = Some(Indexes::default());
-        (state.max_timestamp, state.stored) = (None, (0, 0));
+        (state.max_timestamp, state.stored, state.pinned) = (None, (0, 0), true);
     }
 
-    /// Takes the indexes of a sealed segment out of memory; says how many bytes that gave back.
-    pub(crate) fn drop_indexes(&self) -> usize {
+    /// Takes the indexes of a sealed segment out of memory, once they are in its files.
+    pub(crate) fn drop_indexes(&self) {
         let mut state = self.state.lock();
-        state.indexes.take().map_or(0, |indexes| indexes.offsets.memory() + indexes.times.memory())
+        (state.indexes, state.pinned) = (None, false);
     }
 
     fn load_indexes(&self) -> io::Result<(Indexes, Option<MaxTimestamp>, (usize, usize))> {
@@ -330,6 +356,7 @@ impl Segment {
 
     /// Prepares a scan from `position`: what the indexes say of it and of what is behind is forgotten, and so is the size.
     pub(crate) fn begin_scan(&self, position: u32) -> io::Result<()> {
+        self.state.lock().pinned = true;
         self.with_indexes(|_| ())?;
         let mut state = self.state.lock();
         state.size = position;

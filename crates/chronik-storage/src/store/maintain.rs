@@ -269,6 +269,8 @@ impl Store {
     /// Begins a new session if the journal of the present one has failed: what was durable stays visible, and what was not is given to the
     /// new journal, read back from the segments.
     pub fn replace_journal(&self) -> Result<bool, StorageError> {
+        // A checkpoint must not take a position of one session for one of the next.
+        let _one = self.checkpointing.lock();
         let missing = self.env.durability == crate::env::Durability::Fsync && self.env.committer().is_none();
         let failed = self.env.committer().is_some_and(|committer| committer.has_failed());
         if !(failed || missing) || self.closed.load(Ordering::Acquire) {
@@ -280,10 +282,12 @@ impl Store {
                 tracing::error!(%error, "the journal has failed: beginning a new one");
             }
         }
-        let ended = self.sessions.lock().current.take();
+        let ended = self.sessions.lock().current;
         if let Some(session) = ended {
-            self.sessions.lock().old.push(session);
             self.journals.seal(session)?;
+            let mut sessions = self.sessions.lock();
+            sessions.current = None;
+            sessions.old.push(session);
         }
         self.begin_session()?;
         let mut resubmitted = 0;

@@ -42,11 +42,23 @@ macro_rules! apis {
         /// Decodes the body and starts the request. None: the API is not served.
         fn start(cx: &RequestContext<'_>, key: ApiKey, body: &[u8]) -> Option<Result<Reply, DecodeError>> {
             match key {
-                $(ApiKey::$key => Some(decode_exact(body, cx.version).map(|request| $module::handle(cx, request))),)*
+                $(ApiKey::$key => {
+                    let body = without_padding(key, cx.version, body);
+                    Some(decode_exact(body, cx.version).map(|request| $module::handle(cx, request)))
+                })*
                 _ => None,
             }
         }
     };
+}
+
+/// librdkafka keeps four bytes for the length of a list and gives three back when it has written it; where it asks for all topics
+/// (a null list, Metadata from v9 on) it forgets to, up to 2.12 at least. The fourth byte is then the null that the message begins with.
+fn without_padding(key: ApiKey, version: i16, body: &[u8]) -> &[u8] {
+    const PADDING: usize = 3;
+    let exact = if version <= 10 { 5 } else { 4 };
+    let padded = key == ApiKey::Metadata && version >= 9 && body.len() == exact + PADDING;
+    if padded && body.starts_with(&[0; PADDING + 1]) && body.ends_with(&[0]) { &body[PADDING..] } else { body }
 }
 
 apis! {
@@ -319,5 +331,39 @@ impl Future for Answering {
 impl fmt::Debug for Answering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answering").field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chronik_protocol::messages::MetadataRequest;
+
+    use super::*;
+
+    fn metadata(version: i16, body: &[u8]) -> Result<MetadataRequest<'_>, DecodeError> {
+        decode_exact(without_padding(ApiKey::Metadata, version, body), version)
+    }
+
+    #[test]
+    fn all_topics_as_librdkafka_asks_for_them() {
+        for version in [9, 10] {
+            let request = metadata(version, &[0, 0, 0, 0, 1, 0, 1, 0]).unwrap();
+            assert_eq!(request.topics, None);
+            assert!(request.allow_auto_topic_creation && request.include_topic_authorized_operations);
+        }
+        for version in 11..=13 {
+            let request = metadata(version, &[0, 0, 0, 0, 1, 0, 0]).unwrap();
+            assert_eq!(request.topics, None);
+            assert!(request.allow_auto_topic_creation && !request.include_topic_authorized_operations);
+        }
+    }
+
+    #[test]
+    fn what_is_not_padding_stays() {
+        assert_eq!(metadata(13, &[0, 1, 0, 0]).unwrap().topics, None);
+        assert_eq!(metadata(13, &[1, 1, 0, 0]).unwrap().topics, Some(Vec::new()));
+        metadata(13, &[1, 0, 0, 0, 1, 0, 0]).unwrap_err();
+        metadata(13, &[0, 0, 0, 0, 0]).unwrap_err();
+        assert_eq!(without_padding(ApiKey::ListGroups, 13, &[0; 7]).len(), 7);
     }
 }

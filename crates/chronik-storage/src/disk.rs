@@ -61,6 +61,8 @@ pub trait Disk: Send + Sync + Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable. A file created, renamed or removed is not durably so before this.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything durable that was written to the file system which holds a path: one call where thousands of files have changed.
+    fn sync_file_system(&self, path: &Path) -> io::Result<()>;
     /// What is in a directory, sorted by name.
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
     /// The length of a file, or none when there is no such file.
@@ -157,6 +159,10 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -371,6 +371,20 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::SyncDir, path)?;
+        self.wait_for_disk();
+        let _change = self.0.changes.read();
+        let mut names = self.0.names.lock();
+        names.unsynced.clear();
+        for node in names.now.values() {
+            if let Node::File(content) = node {
+                content.lock().sync();
+            }
+        }
+        Ok(())
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let names = self.0.names.lock();
         if !matches!(names.now.get(path), Some(Node::Dir)) {

@@ -135,7 +135,9 @@ impl Partition {
     pub(super) fn submit(self: &Arc<Self>, entry: Entry) {
         match self.env.committer() {
             Some(committer) if committer.submit(entry, self.clone() as Arc<dyn CommitTarget>).is_ok() => {}
-            _ => self.set_status(Status::Fenced("the journal has failed and is being re-opened".into())),
+            _ => {
+                self.set_status(Status::Fenced("the journal has failed and is being re-opened".into()));
+            }
         }
     }
 

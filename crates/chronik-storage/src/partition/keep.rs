@@ -35,6 +35,14 @@ struct Captured {
     epochs: Option<String>,
 }
 
+/// What a checkpoint has written.
+#[derive(Debug)]
+pub(crate) struct Covered {
+    /// Everything before is covered.
+    pub(crate) recovery_point: i64,
+    segments: Vec<(Arc<Segment>, u32)>,
+}
+
 /// Segments that retention has taken out of a partition: their files may go once the log start is durable.
 #[derive(Debug)]
 pub(crate) struct Expired {
@@ -43,18 +51,33 @@ pub(crate) struct Expired {
 }
 
 impl Partition {
-    /// Makes everything that was appended so far durable in the segments; gives the offset behind it, which is the recovery point, or
-    /// `None` if nothing has changed since the last time.
-    pub(crate) fn checkpoint(&self) -> Result<Option<i64>, StorageError> {
+    /// Whether something was written since the last checkpoint.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+
+    /// Writes everything that a checkpoint covers; `None` if nothing has changed since the last time. With `sync` it is durable when this
+    /// returns; without, the caller syncs the file system and confirms.
+    pub(crate) fn checkpoint(&self, sync: bool) -> Result<Option<Covered>, StorageError> {
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(None);
         }
         let captured = self.capture();
-        let recovery_point = captured.recovery_point;
-        self.write_checkpoint(captured).map(|()| Some(recovery_point)).inspect_err(|error| {
-            self.dirty.store(true, Ordering::Release);
-            self.fail(&format!("checkpoint failed: {error}"));
-        })
+        let segments = captured.segments.iter().map(|segment| (segment.clone(), segment.size())).collect();
+        let covered = Covered { recovery_point: captured.recovery_point, segments };
+        self.write_checkpoint(captured, sync).map(|()| Some(covered)).inspect_err(|error| self.not_covered(error))
+    }
+
+    /// Says that what a checkpoint covers was made durable.
+    pub(crate) fn confirm(&self, covered: &Covered) {
+        covered.segments.iter().for_each(|(segment, size)| segment.mark_synced(*size));
+        self.metadata_durable.store(true, Ordering::Release);
+    }
+
+    /// Says that it was not: what has failed to become durable once is not believed later.
+    pub(crate) fn not_covered(&self, error: &StorageError) {
+        self.dirty.store(true, Ordering::Release);
+        self.fail(&format!("checkpoint failed: {error}"));
     }
 
     fn capture(&self) -> Captured {
@@ -75,27 +98,30 @@ impl Partition {
         }
     }
 
-    fn write_checkpoint(&self, captured: Captured) -> Result<(), StorageError> {
+    fn write_checkpoint(&self, captured: Captured, sync: bool) -> Result<(), StorageError> {
         let failed = |error| StorageError::io("checkpointing", &*self.dir)(error);
-        for segment in &captured.segments {
+        for segment in captured.segments.iter().filter(|_| sync) {
             segment.sync().map_err(StorageError::io("syncing", segment.path("log")))?;
         }
         let active_base = captured.active.as_ref().map(|active| active.base_offset);
         for sealed in captured.sealed.iter().filter(|sealed| Some(sealed.base_offset) != active_base) {
-            sealed.store_indexes(true).map_err(failed)?;
+            sealed.store_indexes(sync).map_err(failed)?;
             sealed.drop_indexes();
         }
         let Some(active) = captured.active else { return Ok(()) };
         active.store_indexes(false).map_err(failed)?;
         let disk = &*self.env.disk;
         // Otherwise it is not synced: it has a checksum, and can be made again from the one before it, or from the segments.
-        let snapshot = file_name(captured.recovery_point, "snapshot");
-        checkpoints::replace(disk, &self.dir, &snapshot, &captured.snapshot, captured.only_snapshot).map_err(failed)?;
+        let (snapshot, sync_snapshot) =
+            (file_name(captured.recovery_point, "snapshot"), sync && captured.only_snapshot);
+        checkpoints::replace(disk, &self.dir, &snapshot, &captured.snapshot, sync_snapshot).map_err(failed)?;
         if let Some(epochs) = captured.epochs {
-            checkpoints::replace(disk, &self.dir, EPOCHS_FILE, epochs.as_bytes(), true).map_err(failed)?;
+            checkpoints::replace(disk, &self.dir, EPOCHS_FILE, epochs.as_bytes(), sync).map_err(failed)?;
         }
-        self.make_identity_durable().map_err(failed)?;
-        disk.sync_dir(&self.dir).map_err(failed)?;
+        if sync {
+            self.make_identity_durable().map_err(failed)?;
+            disk.sync_dir(&self.dir).map_err(failed)?;
+        }
         self.drop_old_snapshots().map_err(failed)
     }
 

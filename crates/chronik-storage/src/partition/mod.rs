@@ -29,7 +29,7 @@ mod read;
 mod search;
 
 pub use append::Appended;
-pub(crate) use keep::{DELETED_SUFFIX, EPOCHS_FILE, Expired};
+pub(crate) use keep::{Covered, DELETED_SUFFIX, EPOCHS_FILE, Expired};
 pub use read::{ReadLimit, ReadOutcome};
 pub use search::TimestampOffset;
 
@@ -343,23 +343,25 @@ impl Partition {
         wake(wakers, watchers);
     }
 
-    /// Takes the partition out of service, as far as `status` says, and wakes everybody who waits.
-    pub(crate) fn set_status(&self, status: Status) {
+    /// Takes the partition out of service, or back into it, and wakes everybody who waits; says whether it could be done.
+    pub(crate) fn set_status(&self, status: Status) -> bool {
         let mut view = self.view.lock();
         if !view.status.may_become(&status) {
-            return;
+            return false;
         }
         view.status = status;
         let wakers = view.waiters.take_all();
         let watchers = view.watchers.take();
         drop(view);
         wake(wakers, watchers);
+        true
     }
 
     /// Takes the partition out of service after a failure of its own files.
     pub(crate) fn fail(&self, why: &dyn std::fmt::Display) {
-        tracing::error!(partition = %self.name(), %why, "partition is out of service");
-        self.set_status(Status::Offline(why.to_string().into()));
+        if self.set_status(Status::Offline(why.to_string().into())) {
+            tracing::error!(partition = %self.name(), %why, "partition is out of service");
+        }
     }
 
     pub(crate) fn is_fenced(&self) -> bool {

@@ -10,8 +10,10 @@ use crate::disk::write_atomically;
 use crate::env::Moment;
 use crate::error::StorageError;
 use crate::journal::{Position, SessionId, Usage};
-use crate::partition::{Partition, TopicIdPartition};
+use crate::partition::{Covered, Partition, TopicIdPartition};
 
+/// So many partitions are synced file by file; more of them by one sync of the file system.
+const SYNC_EACH_MAX: usize = 32;
 const DELETE_SUFFIX: &str = "-delete";
 /// Kafka's limit on the names of partition directories.
 const DIR_NAME_MAX: usize = 255;
@@ -40,11 +42,11 @@ impl Store {
     fn checkpoint_to(&self) -> Result<Option<Position>, StorageError> {
         let _one = self.checkpointing.lock();
         // The position comes first: what is journalled before it was written to a segment before that, and so is synced below.
-        let committer = self.env.committer();
-        let position = committer.as_ref().map(|committer| committer.position());
-        let (current, old) = {
+        let (current, old, position) = {
+            // Under this lock the committer is the present session's, or there is none.
             let sessions = self.sessions.lock();
-            (sessions.current, sessions.old.clone())
+            let position = self.env.committer().map(|committer| committer.position());
+            (sessions.current, sessions.old.clone(), position)
         };
         let complete = self.complete.load(Ordering::Acquire);
         let (changed, mut intact) = self.checkpoint_partitions();
@@ -75,23 +77,47 @@ impl Store {
 
     /// Whether a recovery point has moved, and whether every partition is covered.
     fn checkpoint_partitions(&self) -> (bool, bool) {
-        let (mut changed, mut intact) = (false, true);
-        for partition in self.partitions() {
+        let partitions = self.partitions();
+        let sync_each = partitions.iter().filter(|partition| partition.is_dirty()).count() <= SYNC_EACH_MAX;
+        let (mut covered, mut intact) = (Vec::new(), true);
+        for partition in partitions {
             if partition.is_offline() {
                 intact = false;
                 continue;
             }
-            match partition.checkpoint() {
-                Ok(Some(point)) => {
-                    self.points.lock().insert((partition.topic().to_owned(), partition.id().partition), point);
-                    changed = true;
-                }
+            match partition.checkpoint(sync_each) {
+                Ok(Some(written)) => covered.push((partition, written)),
                 Ok(None) => {}
                 Err(_) if self.get(partition.id()).is_none() => {}
                 Err(_) => intact = false,
             }
         }
-        (changed, intact)
+        if !sync_each && !self.sync_all(&covered) {
+            return (false, false);
+        }
+        let mut points = self.points.lock();
+        for (partition, written) in &covered {
+            // One that was deleted meanwhile leaves nothing behind.
+            if self.get(partition.id()).is_some() {
+                points.insert((partition.topic().to_owned(), partition.id().partition), written.recovery_point);
+            }
+        }
+        (!covered.is_empty(), intact)
+    }
+
+    /// One sync for all files of many partitions.
+    fn sync_all(&self, covered: &[(Arc<Partition>, Covered)]) -> bool {
+        let data_dir = &*self.env.data_dir;
+        match self.env.disk.sync_file_system(data_dir).map_err(StorageError::io("syncing", data_dir)) {
+            Ok(()) => {
+                covered.iter().for_each(|(partition, written)| partition.confirm(written));
+                true
+            }
+            Err(error) => {
+                covered.iter().for_each(|(partition, _)| partition.not_covered(&error));
+                false
+            }
+        }
     }
 
     fn write_points(&self) -> Result<(), StorageError> {
@@ -99,6 +125,7 @@ impl Store {
             // The file is damaged and not all partitions are open: written now, it would say of the others that nothing of them is synced.
             return Ok(());
         }
+        let _one = self.writing.lock();
         let text = checkpoints::encode_offsets(&self.points.lock());
         let path = self.env.data_dir.join(RECOVERY_POINTS);
         write_atomically(&*self.env.disk, &path, text.as_bytes()).map_err(StorageError::io("writing", path))
@@ -106,6 +133,7 @@ impl Store {
 
     /// Makes log starts durable that have moved since the last time. Blocking.
     pub fn write_log_starts(&self) -> Result<(), StorageError> {
+        let _one = self.writing.lock();
         if !self.env.log_starts_moved.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
@@ -161,8 +189,6 @@ impl Store {
 
     /// Deletes partitions: when this returns they are gone, whatever happens; their files go a little later. Blocking.
     pub fn delete(&self, ids: &[TopicIdPartition]) -> Result<(), StorageError> {
-        // A checkpoint that is under way would write recovery points of directories that have moved.
-        let _one = self.checkpointing.lock();
         let deleted: Vec<Arc<Partition>> = {
             let mut partitions = self.partitions.write();
             ids.iter().filter_map(|id| partitions.remove(id)).collect()
@@ -269,8 +295,7 @@ impl Store {
     /// Begins a new session if the journal of the present one has failed: what was durable stays visible, and what was not is given to the
     /// new journal, read back from the segments.
     pub fn replace_journal(&self) -> Result<bool, StorageError> {
-        // A checkpoint must not take a position of one session for one of the next.
-        let _one = self.checkpointing.lock();
+        let _one = self.replacing.lock();
         let missing = self.env.durability == crate::env::Durability::Fsync && self.env.committer().is_none();
         let failed = self.env.committer().is_some_and(|committer| committer.has_failed());
         if !(failed || missing) || self.closed.load(Ordering::Acquire) {

@@ -109,6 +109,10 @@ pub struct Store {
     points: Mutex<OffsetMap>,
     /// Held by whoever writes a checkpoint.
     checkpointing: Mutex<()>,
+    /// Held by whoever replaces a journal that has failed.
+    replacing: Mutex<()>,
+    /// Held by whoever replaces a small file of the data directory.
+    writing: Mutex<()>,
     trash: Mutex<Trash>,
     clock: Mutex<ClockGuard>,
     /// Whether all partitions that there are have been opened.
@@ -147,6 +151,8 @@ impl Store {
             inheritance: Mutex::new(Inheritance { footers, recovery_points, log_starts }),
             sessions: Mutex::new(Sessions { current: None, last: old.last().copied(), old }),
             checkpointing: Mutex::default(),
+            replacing: Mutex::default(),
+            writing: Mutex::default(),
             trash: Mutex::default(),
             clock: Mutex::default(),
             complete: AtomicBool::new(false),

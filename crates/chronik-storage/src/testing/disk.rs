@@ -198,6 +198,16 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn sync_file_system(&self, _path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        for inode in state.now.files.values() {
+            let mut content = inode.lock();
+            content.durable = content.now.clone();
+        }
+        state.durable = state.now.clone();
+        Ok(())
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let state = self.state.lock();
         if !state.now.dirs.contains(path) {

@@ -184,3 +184,23 @@ fn leader_epochs_survive() {
     assert_eq!(partition.epoch_of(4), Some(4));
     assert_eq!(world.disk.bytes("/data/t-0/leader-epoch-checkpoint"), b"0\n2\n3 0\n4 2\n");
 }
+
+#[test]
+fn a_checkpoint_of_many_partitions_survives_a_power_cut() {
+    let world = World::new();
+    let ids = || (0..100).map(|partition| TopicIdPartition { partition, ..id() });
+    let open = |world: &World, id| world.store.create("t", id, Arc::new(LogConfig::default()), 0).unwrap();
+    for id in ids() {
+        open(&world, id).put_durably(&batch_of(3, 10, (5, 0, 0), 1_000));
+    }
+    world.store.recovered().unwrap();
+    world.store.checkpoint().unwrap();
+    assert_eq!(world.journals.live(), 0);
+    let world = world.power_cut();
+    for id in ids() {
+        let partition = open(&world, id);
+        assert_eq!(partition.all(), [(0, 2)]);
+        assert!(partition.put(&batch_of(3, 10, (5, 0, 0), 1_000)).unwrap().duplicate);
+        assert_eq!(partition.put_durably(&batch(1, 10)), 3);
+    }
+}

@@ -15,7 +15,10 @@ async def create(args):
     admin = AIOKafkaAdminClient(bootstrap_servers=args.bootstrap)
     await admin.start()
     answer = await admin.create_topics([NewTopic(args.topic, args.partitions, 1)])
+    listed = await admin.list_topics()
     await admin.close()
+    if args.topic not in listed:
+        sys.exit("the topic that was created is not in the list of all topics")
     for name, code, message in answer.topic_errors:
         if code != 0:
             sys.exit(f"topic {name} was not created: {code} {message}")

@@ -14,6 +14,8 @@ def create(args):
     admin = AdminClient({"bootstrap.servers": args.bootstrap})
     for future in admin.create_topics([NewTopic(args.topic, args.partitions, 1)]).values():
         future.result(30)
+    if args.topic not in admin.list_topics(timeout=30).topics:
+        sys.exit("the topic that was created is not in the list of all topics")
 
 
 def producer(args):

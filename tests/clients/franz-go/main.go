@@ -40,9 +40,12 @@ func connect(options cli.Options, more ...kgo.Opt) *kgo.Client {
 func create(options cli.Options) {
 	client := connect(options)
 	defer client.Close()
-	_, err := kadm.NewClient(client).CreateTopic(context.Background(), int32(options.Partitions), 1, nil, options.Topic)
-	if err != nil {
+	admin := kadm.NewClient(client)
+	if _, err := admin.CreateTopic(context.Background(), int32(options.Partitions), 1, nil, options.Topic); err != nil {
 		log.Fatal(err)
+	}
+	if listed, err := admin.ListTopics(context.Background()); err != nil || !listed.Has(options.Topic) {
+		log.Fatal("the topic that was created is not in the list of all topics: ", err)
 	}
 }
 

@@ -12,6 +12,7 @@ async function create(kafka, options) {
     topics: [{ topic: options.topic, numPartitions: options.partitions, replicationFactor: 1 }],
   })
   if (!made) throw new Error(`topic ${options.topic} exists`)
+  if (!(await admin.listTopics()).includes(options.topic)) throw new Error('the topic that was created is not in the list of all topics')
   await admin.disconnect()
 }
 

@@ -19,7 +19,15 @@ HEAD = re.compile(rb"(\d+) (\d+) (-?\d+) (-?\d+)\n")
 ASSIGNED = re.compile(r"rebalanced.*assigned: (.*)$")
 
 
+def check_listed(args):
+    """All topics, not just ours: librdkafka asks for them in a form of its own."""
+    listed = subprocess.run(["kcat", "-L", "-b", args.bootstrap], stdout=subprocess.PIPE, check=True).stdout.decode()
+    if f'"{args.topic}" with {args.partitions} partitions' not in listed:
+        sys.exit(f"the topic is not in the list of all topics:\n{listed}")
+
+
 def produce(args):
+    check_listed(args)
     for partition in range(args.partitions):
         values = b"\n".join(cli.value_of(partition, s) for s in range(args.per_partition))
         command = ["kcat", "-P", "-b", args.bootstrap, "-t", args.topic, "-p", str(partition), "-X", "acks=all"]

@@ -42,6 +42,10 @@ func create(options cli.Options) {
 	if err := admin.CreateTopic(options.Topic, detail, false); err != nil {
 		log.Fatal(err)
 	}
+	listed, err := admin.ListTopics()
+	if _, there := listed[options.Topic]; !there {
+		log.Fatal("the topic that was created is not in the list of all topics: ", err)
+	}
 }
 
 func produce(options cli.Options) {

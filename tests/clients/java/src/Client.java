@@ -45,6 +45,9 @@ public final class Client {
         try (AdminClient admin = AdminClient.create(settings(options))) {
             NewTopic topic = new NewTopic(options.text("topic"), options.number("partitions", 3), (short) 1);
             admin.createTopics(Collections.singleton(topic)).all().get();
+            if (!admin.listTopics().names().get().contains(options.text("topic"))) {
+                throw new IllegalStateException("the topic that was created is not in the list of all topics");
+            }
         }
     }
 

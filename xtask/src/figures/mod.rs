@@ -129,7 +129,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     let page = page::render(&rows.0, &format!("cargo xtask figures{}", if quick { " --quick" } else { "" }))?;
     if args.iter().any(|arg| arg == "--write") {
-        std::fs::write(root::dir().join("docs/performance.md"), page)?;
+        let path = root::dir().join("docs/performance.md");
+        // What people noted below the tables stays.
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        let notes = before.find("\n## Notes").map_or("", |at| &before[at..]);
+        std::fs::write(path, page + notes)?;
     } else {
         print(&page);
     }

@@ -1,10 +1,11 @@
 //! `cargo xtask ci`: everything, on a machine that has the toolchains only. What tests need is installed by package name.
 
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{check, clients, conform, root, segments};
+use crate::{check, clients, conform, root, schemas, segments};
 
 /// A step, in the order in which steps run.
 struct Step {
@@ -16,6 +17,7 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step { name: "check", run: || check::run(&[]), needed: false },
+    Step { name: "schemas", run: schemas_are_current, needed: false },
     Step { name: "segments", run: || segments::run(&[]), needed: false },
     Step { name: "release build", run: release_build, needed: true },
     Step { name: "conformance", run: || conform::run(&[]), needed: false },
@@ -52,6 +54,18 @@ pub(crate) fn run(_args: &[String]) -> Result<()> {
 fn summary(lines: &[String], failed: usize) {
     println!("\n{}", lines.join("\n"));
     println!("steps: {} passed, {failed} failed", lines.len() - failed);
+}
+
+/// Reads the schemas out of Apache Kafka's jars again: what is committed must be what they say.
+fn schemas_are_current() -> Result<()> {
+    schemas::run(&[])?;
+    let mut git = Command::new("git");
+    git.args(["status", "--porcelain", "--", "crates/schemas"]).current_dir(root::dir());
+    let changed = root::output(&mut git)?;
+    if !changed.trim().is_empty() {
+        bail!("cargo xtask schemas gives other files than those committed:\n{changed}");
+    }
+    Ok(())
 }
 
 fn release_build() -> Result<()> {

@@ -18,7 +18,9 @@ const MEMBERS_KIB: u64 = 20 * 1024;
 
 /// G11: the members that come and go, how long they do, and how soon the group must be stable after.
 const FLAPPING: usize = 100;
-const STORM: Duration = Duration::from_secs(5);
+const STORM: Duration = Duration::from_secs(60);
+/// How long they do where somebody waits for the test: outside CI.
+const SHORT_STORM: Duration = Duration::from_secs(5);
 const CALM: Duration = Duration::from_secs(5);
 
 /// T09 and G07.
@@ -124,9 +126,10 @@ fn a_thousand_members_and_a_storm_of_rebalances() {
     drop(members);
     world.aftermath();
 
-    let [mut quiet, _other] = pair(&mut world, 30_000);
+    // Only one of the two beats its heart.
+    let [mut quiet, _other] = pair(&mut world, 300_000);
     let group = world.name("storm");
-    let end = Instant::now() + STORM;
+    let end = Instant::now() + if std::env::var_os("CI").is_some() { STORM } else { SHORT_STORM };
     let flap = |_| {
         let mut member = Member::new(&world, &group);
         thread::spawn(move || {
